@@ -1,0 +1,1 @@
+"""The vocabulary: record layouts, messages, instruments and settings. Imports nothing of operators or flows."""

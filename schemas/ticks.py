@@ -1,0 +1,109 @@
+"""Ticks: the record every stage reads, and the two messages that carry it, TickBatch and Mark.
+
+`TICK_V1`, 72 bytes, little endian, quotes and trades share fields:
+
+| field | dtype | quote | trade | depth level |
+| --- | --- | --- | --- | --- |
+| ts_ns | i8 | effective time, ns UTC: the running maximum of the symbol's event time | same | same |
+| late_ns | i8 | effective time less original event time, >= 0 | same | same |
+| seq | u8 | sequence within the symbol, from 0 without gaps on a tape | same | same |
+| price | i8 | bid | price | level price |
+| size | i8 | bid size | size | level size (0 removes) |
+| ask | i8 | ask | 0 | 0 |
+| ask_size | i8 | ask size | 0 | 0 |
+| symbol | u4 | id in the tape's instrument list | same | same |
+| conditions | u4 | venue's condition flags | same | 0 |
+| gap | u4 | venue sequence numbers missing just before this row, saturating | same | same |
+| kind | u1 | QUOTE | TRADE | DEPTH |
+| side | i1 | 0 | aggressor +1 buy, -1 sell, 0 unknown | +1 bid, -1 ask |
+| venue | u1 | ASCII code of the exchange letter, 0 unknown | same | same |
+| flags | u1 | FLAG_* | same | same |
+
+Prices and sizes are fixed point: integers times 10**-exponent of the instrument (schemas/instruments.py).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+TICK_V1: Final = np.dtype(
+    [
+        ("ts_ns", "<i8"),
+        ("late_ns", "<i8"),
+        ("seq", "<u8"),
+        ("price", "<i8"),
+        ("size", "<i8"),
+        ("ask", "<i8"),
+        ("ask_size", "<i8"),
+        ("symbol", "<u4"),
+        ("conditions", "<u4"),
+        ("gap", "<u4"),
+        ("kind", "u1"),
+        ("side", "i1"),
+        ("venue", "u1"),
+        ("flags", "u1"),
+    ]
+)
+TICK_VERSION: Final = 1
+
+QUOTE: Final = 1
+TRADE: Final = 2
+DEPTH: Final = 3
+KIND_NAMES: Final = {QUOTE: "quote", TRADE: "trade", DEPTH: "depth"}
+
+FLAG_SNAPSHOT: Final = 1  # part of a depth snapshot
+FLAG_SUSPICIOUS: Final = 2  # the recorder marked the row as suspicious
+FLAG_TIME_REFUSED: Final = 4  # set by the source: a time that cannot be true; the gate makes it a dead letter
+FLAG_CORPORATE_ACTION: Final = 8  # a split or the like takes effect here
+
+Ticks = npt.NDArray[np.void]
+"""One-dimensional array of dtype TICK_V1."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def shard_of(symbol: str, shards: int) -> int:
+    """The shard of a symbol: CRC-32 of its UTF-8 name modulo `shards`. Stable over processes, hosts and releases."""
+    return zlib.crc32(symbol.encode()) % shards
+
+
+def shard_key(shard: int) -> str:
+    """The Bytewax key of a shard, such as `s07`."""
+    return f"s{shard:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class TickBatch:
+    """Ticks of one shard as read from one partition, in the partition's order.
+
+    `ticks`: read-only array of TICK_V1, shape (n,). `slices`: int64 (n,), the slice of each tick, never decreasing.
+    `first_offset`: offset in the partition of the first row that was read for this batch (rows of other shards count too).
+    """
+
+    partition: int
+    first_offset: int
+    slices: Ints
+    ticks: Ticks
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (TICK_VERSION, self.partition, self.first_offset, self.slices.tobytes(), self.ticks.tobytes())
+
+
+def _rebuild(version: int, partition: int, first_offset: int, slices: bytes, ticks: bytes) -> TickBatch:
+    if version != TICK_VERSION:
+        msg = f"a TickBatch of layout version {version} cannot be read, this code knows version {TICK_VERSION}"
+        raise ValueError(msg)
+    return TickBatch(partition, first_offset, np.frombuffer(slices, "<i8"), np.frombuffer(ticks, TICK_V1))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Everything before slice `k` has been sent by `source` (a partition upstream of the gate, else a shard)."""
+
+    source: int
+    k: int
