@@ -1,8 +1,9 @@
 """What a stage is: a pure function of (state, a range of slices) to (state, output), and the place it works in.
 
-A stage never reads a clock, the environment or an unseeded generator. Its state is a value: a dict of NumPy arrays, numbers, bytes,
-strings and dicts, lists or tuples of those, so that it can be copied, pickled, versioned and compared. `step` owns the state that it is given and may
-change its arrays in place; it never changes its input. Cutting the same ranges at other places must give the same outputs, concatenated.
+A stage never reads a clock, the environment or an unseeded generator. Its state is a value: a dict of NumPy arrays, numbers,
+bytes, strings and dicts, lists or tuples of those, so that it can be copied, pickled, versioned and compared. `step` owns the
+state that it is given and may change its arrays in place; it never changes its input. Cutting the same ranges at other places
+must give the same outputs, concatenated.
 """
 
 from __future__ import annotations
