@@ -42,11 +42,25 @@ SLICE_QUOTE: Final = np.dtype(
 """Last quote of a symbol in a slice in which it had one. Sorted by (slice, symbol)."""
 
 
+def _cut_rows(rows: tuple[Rows, ...], k: int) -> tuple[tuple[Rows, ...], tuple[Rows, ...]]:
+    """Rows of slices before k, and from k on. Slices never decrease within a `Rows`."""
+    before: list[Rows] = []
+    after: list[Rows] = []
+    for r in rows:
+        i = int(np.searchsorted(r.a["slice"], k))
+        if i:
+            before.append(Rows(r.table, r.key, r.a[:i]))
+        if i < r.a.size:
+            after.append(Rows(r.table, r.key, r.a[i:]))
+    return tuple(before), tuple(after)
+
+
 @dataclass(frozen=True, slots=True)
 class LeadSeries:
     """Price path of a leading symbol over [lo, hi): one entry per change. Used as of strictly earlier times only.
 
-    `ts_ns` int64 (m,) never decreasing; `price2` int64 (m,): bid + ask, or twice the trade price where it has no quotes.
+    `ts_ns` int64 (m,) never decreasing; `price2` int64 (m,): bid + ask, or twice the trade price where it has no quotes;
+    `slices` int64 (m,): the slice of each entry.
     """
 
     symbol: int
@@ -54,6 +68,19 @@ class LeadSeries:
     hi: int
     ts_ns: Ints
     price2: Ints
+    slices: Ints
+
+    def cut(self, k: int) -> tuple[LeadSeries | None, LeadSeries | None]:
+        """What stands before slice k and from k on; None where the range has no slice there."""
+        if self.hi <= k:
+            return self, None
+        if self.lo >= k:
+            return None, self
+        i = int(np.searchsorted(self.slices, k))
+        return (
+            LeadSeries(self.symbol, self.lo, k, self.ts_ns[:i], self.price2[:i], self.slices[:i]),
+            LeadSeries(self.symbol, k, self.hi, self.ts_ns[i:], self.price2[i:], self.slices[i:]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +101,32 @@ class GatedRange:
     read: int
     late: int
     quality_e6: Ints
+
+    def cut(self, k: int) -> tuple[GatedRange | None, GatedRange | None]:
+        """What stands before slice k and from k on; None where the range has no slice there."""
+        if self.hi <= k:
+            return self, None
+        if self.lo >= k:
+            return None, self
+        i = int(np.searchsorted(self.slices, k))
+        before, after = _cut_rows(self.rows, k)
+        late = int(np.count_nonzero(self.ticks["late_ns"][:i]))
+        dead = sum(r.a.size for r in before)
+        return (
+            GatedRange(self.shard, self.lo, k, self.ticks[:i], self.slices[:i], self.gate[:i], before, i + dead, late, self.quality_e6),
+            GatedRange(
+                self.shard,
+                k,
+                self.hi,
+                self.ticks[i:],
+                self.slices[i:],
+                self.gate[i:],
+                after,
+                self.read - i - dead,
+                self.late - late,
+                self.quality_e6,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +185,18 @@ class SliceOut:
     quotes: npt.NDArray[np.void]
     rows: tuple[Rows, ...]
     gated: GatedRange | None
+
+    def cut(self, k: int) -> tuple[SliceOut | None, SliceOut | None]:
+        """What stands before slice k and from k on; None where the range has no slice there."""
+        if self.hi <= k:
+            return self, None
+        if self.lo >= k:
+            return None, self
+        s = int(np.searchsorted(self.signals["slice"], k))
+        q = int(np.searchsorted(self.quotes["slice"], k))
+        rows_before, rows_after = _cut_rows(self.rows, k)
+        gated_before, gated_after = (None, None) if self.gated is None else self.gated.cut(k)
+        return (
+            SliceOut(self.shard, self.lo, k, self.signals[:s], self.quotes[:q], rows_before, gated_before),
+            SliceOut(self.shard, k, self.hi, self.signals[s:], self.quotes[q:], rows_after, gated_after),
+        )

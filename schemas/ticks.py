@@ -85,25 +85,27 @@ class TickBatch:
     `first_offset`: offset in the partition of the first row that was read for this batch (rows of other shards count too).
     """
 
+    shard: int
     partition: int
     first_offset: int
     slices: Ints
     ticks: Ticks
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (TICK_VERSION, self.partition, self.first_offset, self.slices.tobytes(), self.ticks.tobytes())
+        return _rebuild, (TICK_VERSION, self.shard, self.partition, self.first_offset, self.slices.tobytes(), self.ticks.tobytes())
 
 
-def _rebuild(version: int, partition: int, first_offset: int, slices: bytes, ticks: bytes) -> TickBatch:
+def _rebuild(version: int, shard: int, partition: int, first_offset: int, slices: bytes, ticks: bytes) -> TickBatch:
     if version != TICK_VERSION:
         msg = f"a TickBatch of layout version {version} cannot be read, this code knows version {TICK_VERSION}"
         raise ValueError(msg)
-    return TickBatch(partition, first_offset, np.frombuffer(slices, "<i8"), np.frombuffer(ticks, TICK_V1))
+    return TickBatch(shard, partition, first_offset, np.frombuffer(slices, "<i8"), np.frombuffer(ticks, TICK_V1))
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Everything before slice `k` has been sent by `source` (a partition upstream of the gate, else a shard)."""
+    """Everything of `shard` before slice `k` has been sent by partition `source`."""
 
+    shard: int
     source: int
     k: int
