@@ -15,6 +15,9 @@ import numpy.typing as npt
 from schemas.tables import Rows
 from schemas.ticks import Ints, Ticks
 
+OWN: Final = -1
+"""The input of a shard's features that is its own ticks; every other input is a leading symbol's id."""
+
 # Bits of GatedRange.gate, one byte a tick: what later stages may use the tick for.
 IN_SESSION: Final = 1  # inside the instrument's continuous session
 FEATURES: Final = 2  # may feed features (and so the network)

@@ -7,8 +7,8 @@ value, so that it can be part of a snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 P = TypeVar("P")
 
@@ -88,3 +88,29 @@ class Aligner(Generic[P]):
         self._marks = dict(state["marks"])
         self._passed = state["passed"]
         self._pieces = {i: list(p) for i, p in state["pieces"].items()}
+
+
+class Range(Protocol):
+    """A piece that says everything of its input about [lo, hi)."""
+
+    @property
+    def hi(self) -> int: ...
+    def cut(self, k: int) -> tuple[Any, Any]: ...
+
+
+def common_ranges(pieces: dict[int, list[Any]]) -> Iterator[dict[int, Any]]:
+    """Cuts complete ranges of several inputs, all covering the same slices, at common places.
+
+    `pieces`: by input, ranges that follow each other without gaps. Yields one piece of each input at a time, all with the same hi.
+    """
+    rest = {source: list(reversed(ranges)) for source, ranges in pieces.items()}
+    while any(rest.values()):
+        hi = min(stack[-1].hi for stack in rest.values())
+        out = {}
+        for source, stack in rest.items():
+            piece = stack.pop()
+            if piece.hi > hi:
+                piece, tail = piece.cut(hi)
+                stack.append(tail)
+            out[source] = piece
+        yield out

@@ -6,7 +6,7 @@ and put together; the logic here buffers, aligns, steps the stage and keeps its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,15 +34,15 @@ class Joint(Protocol):
         """Puts one arriving value: a piece, a mark, or a piece that is its own mark."""
         ...
 
-    def joined(self, lo: int, hi: int, pieces: dict[int, list[Any]]) -> Any:
-        """The stage's input for [lo, hi) from the aligned pieces."""
+    def joined(self, lo: int, hi: int, pieces: dict[int, list[Any]]) -> Iterable[Any]:
+        """The stage's inputs for [lo, hi), one or more in order, from the aligned pieces."""
         ...
 
     def items(self, x: Any) -> int:
         """How many items an input holds, for the meter."""
         ...
 
-    def emitted(self, out: Any, hi: int) -> list[Any]:
+    def emitted(self, out: Any) -> list[Any]:
         """What goes downstream for one output."""
         ...
 
@@ -84,14 +84,14 @@ class StageLogic:
             if ready is None:
                 continue
             lo, hi, pieces = ready
-            x = joint.joined(lo, hi, pieces)
-            try:
-                with self._meter.measure(joint.items(x)):
-                    self._state, y = joint.stage.step(self._state, x)
-            except Exception as e:
-                e.add_note(f"in step {self._step_id!r}, key {self._key!r}, slices [{lo}, {hi})")
-                raise
-            out.extend(joint.emitted(y, hi))
+            for x in joint.joined(lo, hi, pieces):
+                try:
+                    with self._meter.measure(joint.items(x)):
+                        self._state, y = joint.stage.step(self._state, x)
+                except Exception as e:
+                    e.add_note(f"in step {self._step_id!r}, key {self._key!r}, slices [{lo}, {hi})")
+                    raise
+                out.extend(joint.emitted(y))
         return out
 
     def snapshot(self) -> dict[str, Any]:

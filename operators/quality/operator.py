@@ -1,0 +1,114 @@
+"""The quality gate as a Bytewax operator: batches and marks of partitions in, gated ranges and lead series out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+import numpy as np
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from operators.quality.stage import QualityStage
+from operators.timeline.aligner import Aligner
+from operators.timeline.control import Meters
+from operators.timeline.lift import Lifted, lift
+from operators.timeline.stage import ShardPlace
+from schemas.ranges import OWN, GatedRange, LeadSeries
+from schemas.ticks import TICK_V1, Mark, TickBatch, shard_key
+
+
+def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | None]:
+    """What of a batch stands before slice k, and from k on."""
+    i = int(np.searchsorted(batch.slices, k))
+    if i == batch.slices.size:
+        return batch, None
+    if i == 0:
+        return None, batch
+    head = TickBatch(batch.shard, batch.partition, batch.first_offset, batch.slices[:i], batch.ticks[:i])
+    tail = TickBatch(batch.shard, batch.partition, batch.first_offset, batch.slices[i:], batch.ticks[i:])
+    return head, tail
+
+
+def joined_batches(batches: Sequence[TickBatch]) -> tuple[Any, Any]:
+    """Ticks and slices of the batches of all partitions, ordered by (slice, ts_ns, symbol, seq). One sorted batch is not copied."""
+    if not batches:
+        return np.empty(0, TICK_V1), np.empty(0, np.int64)
+    if len(batches) == 1:
+        ticks, slices = batches[0].ticks, batches[0].slices
+    else:
+        ticks = np.concatenate([b.ticks for b in batches])
+        slices = np.concatenate([b.slices for b in batches])
+    if len({b.partition for b in batches}) > 1 or not _ordered(ticks["ts_ns"], slices):
+        order = np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"], slices))
+        ticks, slices = ticks[order], slices[order]
+    return ticks, slices
+
+
+def _ordered(ts_ns: Any, slices: Any) -> bool:
+    """Whether one partition's rows stand in order already: time never goes back (then its slices do not either)."""
+    return ts_ns.size < 2 or (bool(np.all(ts_ns[1:] >= ts_ns[:-1])) and bool(slices[0] <= slices[-1]))
+
+
+@dataclass(frozen=True)
+class GateJoint:
+    """A shard's gate: its inputs are the partitions that feed the shard."""
+
+    stage: QualityStage
+    partitions: tuple[int, ...]
+
+    def aligner(self) -> Aligner[TickBatch]:
+        return Aligner(self.partitions, cut_batch)
+
+    def feed(self, aligner: Aligner[TickBatch], value: TickBatch | Mark) -> None:
+        if isinstance(value, Mark):
+            aligner.mark(value.source, value.k)
+        else:
+            aligner.put(value.partition, value)
+
+    def joined(self, lo: int, hi: int, pieces: dict[int, list[TickBatch]]) -> list[tuple[int, int, Any, Any]]:
+        ticks, slices = joined_batches([b for p in sorted(pieces) for b in pieces[p]])
+        return [(lo, hi, ticks, slices)]
+
+    def items(self, x: tuple[int, int, Any, Any]) -> int:
+        return int(x[2].size)
+
+    def emitted(self, out: tuple[GatedRange, tuple[LeadSeries, ...]]) -> list[GatedRange | LeadSeries]:
+        return [out[0], *out[1]]
+
+
+@operator
+def gate(
+    step_id: str,
+    up: KeyedStream[TickBatch | Mark],
+    places: Mapping[int, ShardPlace],
+    feeds: Mapping[int, tuple[int, ...]],
+    stage_of: Callable[[ShardPlace], QualityStage],
+    meters: Meters,
+) -> KeyedStream[Any]:
+    """Gates each shard's ticks. Downstream: a shard's GatedRange under its own key, a leader's LeadSeries under each follower's key.
+
+    `feeds`: the partitions that feed a shard. Values are `(key, source, GatedRange | LeadSeries)`: source is OWN for the shard's own
+    range, else the leader's symbol id.
+    """
+    of_key = {shard_key(s): s for s in places}
+    followers: dict[int, list[str]] = {}
+    for shard, place in places.items():
+        for leader in place.leaders:
+            followers.setdefault(leader, []).append(shard_key(shard))
+
+    def joint_of(key: str) -> GateJoint:
+        shard = of_key[key]
+        return GateJoint(stage_of(places[shard]), feeds[shard])
+
+    def routed(item: tuple[str, GatedRange | LeadSeries]) -> list[tuple[str, Any]]:
+        key, value = item
+        if isinstance(value, LeadSeries):
+            return [(follower, (follower, value.symbol, value)) for follower in followers.get(value.symbol, ())]
+        return [(key, (key, OWN, value))]
+
+    lifted = Lifted(step_id.rsplit(".", 1)[-1], lambda v: shard_key(v.shard), joint_of, meters)
+    gated = lift("stage", up, lifted)
+    return op.flat_map("route", gated, routed)
