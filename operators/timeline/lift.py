@@ -24,7 +24,10 @@ RETAIN = False
 class Joint(Protocol):
     """A stage's place in the flow, for one key."""
 
-    stage: Stage[Any, Any]
+    @property
+    def stage(self) -> Stage[Any, Any]:
+        """The stage of this key."""
+        ...
 
     def aligner(self) -> Aligner[Any]:
         """A new aligner over the static list of this stage's inputs."""
@@ -34,7 +37,7 @@ class Joint(Protocol):
         """Puts one arriving value: a piece, a mark, or a piece that is its own mark."""
         ...
 
-    def joined(self, lo: int, hi: int, pieces: dict[int, list[Any]]) -> Iterable[Any]:
+    def joined(self, lo: int, hi: int, pieces: dict[int, list[Any]], /) -> Iterable[Any]:
         """The stage's inputs for [lo, hi), one or more in order, from the aligned pieces."""
         ...
 
