@@ -1,0 +1,88 @@
+"""A recovery directory belongs to one process and one set of steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from operators.timeline.registry import REGISTRY, locked, opened
+from schemas.errors import RefusedError, SpiketapeError, StateMismatchError
+
+STEPS = {"flow.source": 1, "flow.gate": 2}
+
+
+def test_a_new_directory_is_made_and_has_nothing_to_resume(tmp_path: Path) -> None:
+    _, resumed = opened(tmp_path, STEPS)
+    assert not resumed
+    assert json.loads((tmp_path / REGISTRY).read_text()) == STEPS
+    assert list(tmp_path.glob("part-*.sqlite3"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "named"),
+    [
+        ({"flow.source": 1, "flow.gates": 2}, r"holds steps \['flow.gate'\].*lacks steps \['flow.gates'\]"),
+        ({"flow.source": 1}, r"holds steps \['flow.gate'\]"),
+        ({**STEPS, "flow.new": 1}, r"lacks steps \['flow.new'\]"),
+        ({"flow.source": 1, "flow.gate": 1}, r"flow.gate has version 2, this code knows up to 1"),
+    ],
+    ids=["renamed", "removed", "added", "older code"],
+)
+def test_another_set_of_steps_is_refused_and_named(tmp_path: Path, steps: dict[str, int], named: str) -> None:
+    opened(tmp_path, STEPS)
+    with pytest.raises(StateMismatchError, match=named):
+        opened(tmp_path, steps)
+    assert json.loads((tmp_path / REGISTRY).read_text()) == STEPS
+
+
+def test_a_newer_state_version_of_the_code_is_written_down(tmp_path: Path) -> None:
+    opened(tmp_path, STEPS)
+    opened(tmp_path, {**STEPS, "flow.gate": 3})
+    assert json.loads((tmp_path / REGISTRY).read_text())["flow.gate"] == 3
+
+
+def test_a_snapshot_of_a_step_outside_the_registry_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path, STEPS)
+    with sqlite3.connect(next(tmp_path.glob("part-*.sqlite3"))) as db:
+        db.execute("INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('flow.old', 'k', 1, x'00')")
+    with pytest.raises(StateMismatchError, match=r"state of steps \['flow.old'\]"):
+        opened(tmp_path, STEPS)
+
+
+def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    opened(tmp_path, STEPS)
+    next(tmp_path.glob("part-*.sqlite3")).write_bytes(b"not a database" * 500)
+    with pytest.raises(SpiketapeError, match="--fresh"):
+        opened(tmp_path, STEPS)
+
+
+def test_a_damaged_registry_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    opened(tmp_path, STEPS)
+    (tmp_path / REGISTRY).write_text("{")
+    with pytest.raises(StateMismatchError, match="--fresh"):
+        opened(tmp_path, STEPS)
+
+
+def test_a_directory_in_use_is_refused_with_the_process_and_free_after_kill(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom operators.timeline.registry import locked\n"
+        f"with locked(Path({str(tmp_path)!r})):\n    print('held', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(RefusedError, match=f"in use by process {child.pid}"), locked(tmp_path):
+            pass
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    with locked(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
