@@ -6,12 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bytewax.dataflow import operator
-from bytewax.operators import KeyedStream
-
 from operators.timeline.aligner import Aligner
-from operators.timeline.control import Meters
-from operators.timeline.lift import Lifted, lift
 from operators.timeline.stage import Stage
 
 
@@ -42,18 +37,3 @@ class ChainJoint:
 
     def emitted(self, out: Any) -> list[Any]:
         return [out]
-
-
-@operator
-def chain(
-    step_id: str,
-    up: KeyedStream[Any],
-    stage_of: Callable[[str], Stage[Any, Any]],
-    key_of: Callable[[Any], str],
-    hi_of: Callable[[Any], int],
-    count: Callable[[Any], int],
-    meters: Meters,
-) -> KeyedStream[Any]:
-    """One stage after another, keyed alike: `stage_of` makes a key's stage."""
-    lifted = Lifted(step_id.rsplit(".", 1)[-1], key_of, lambda key: ChainJoint(stage_of(key), hi_of, count), meters)
-    return lift("stage", up, lifted)

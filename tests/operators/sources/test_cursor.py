@@ -94,7 +94,7 @@ def test_a_refused_time_does_not_move_the_slice() -> None:
     a["ts_ns"] = [10, 20, 10**15, 130, 140, 250]
     a["flags"][2] = FLAG_TIME_REFUSED
     cursor = TapeCursor(ArrayTape([a]), 1, [0], np.zeros(1, np.int32), [[0]], W)
-    position, messages = cursor.next(cursor.start(), 100)
+    _, messages = cursor.next(cursor.start(), 100)
     (batch,) = [m for m in messages if isinstance(m, TickBatch)]
     assert batch.slices.tolist() == [0, 0, 0, 1, 1, 2]
     assert [m.k for m in messages if isinstance(m, Mark)] == [3]

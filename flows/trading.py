@@ -1,0 +1,113 @@
+"""The trading flow: from ticks to orders, executions and equity, in one process.
+
+Read `build` from top to bottom: it is the sentence that describes the product. Every stage is a step of its own; the same
+stages run without Bytewax in flows/offline.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from operators.book.driver import AccountStage
+from operators.book.operator import account
+from operators.decoding.operator import decode
+from operators.decoding.stage import DecodingStage
+from operators.encoding.operator import encode
+from operators.encoding.stage import EncodingStage
+from operators.features.operator import features
+from operators.features.stage import FeatureStage
+from operators.quality.operator import gate
+from operators.quality.stage import QualityStage
+from operators.sources.replay import Position
+from operators.spiking import SpikingStage, TickNetwork
+from operators.spiking.operator import infer
+from operators.timeline.control import Credit, Meters
+from operators.timeline.stage import ShardPlace, shard_places
+from schemas.instruments import InstrumentList
+from schemas.settings import Settings
+
+NAME = "trading"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How each stage of the flow is made, from settings, instruments and model. `forget` makes the network forget at each tick."""
+
+    settings: Settings
+    instruments: InstrumentList
+    model: TickNetwork
+    forget: bool = False
+    places: Mapping[int, ShardPlace] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", shard_places(self.instruments, self.settings))
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """The shards that own an instrument: the static inputs of the account."""
+        return tuple(self.places)
+
+    def quality(self, place: ShardPlace) -> QualityStage:
+        start = self.settings.replay.from_ns
+        return QualityStage(place) if start is None else QualityStage(place, start)
+
+    def features(self, place: ShardPlace) -> FeatureStage:
+        return FeatureStage(place)
+
+    def encoding(self, place: ShardPlace) -> EncodingStage:
+        return EncodingStage(place)
+
+    def spiking(self, place: ShardPlace) -> SpikingStage:
+        return SpikingStage(place, self.model, self.forget)
+
+    def decoding(self, place: ShardPlace) -> DecodingStage:
+        return DecodingStage(place, self.model)
+
+    def account(self, _account_id: str) -> AccountStage:
+        return AccountStage(self.instruments, self.settings, self.shards)
+
+
+def build(
+    stages: Stages,
+    source: Source[Any],
+    feeds: Mapping[int, tuple[int, ...]],
+    sinks: Mapping[str, Sink[Any]],
+    credit: Credit,
+    meters: Meters,
+) -> Dataflow:
+    """The flow over any source of `(shard key, TickBatch | Mark)`. `feeds`: the partitions that feed each shard; `sinks` by step name."""
+    flow = Dataflow(NAME)
+    ticks = op.input("ticks", flow, source)
+    gated = gate("gate", ticks, stages.places, feeds, stages.quality, meters)
+    featured = features("features", gated, stages.places, stages.features, meters)
+    spikes = encode("encode", featured, stages.places, stages.encoding, meters)
+    scores = infer("infer", spikes, stages.places, stages.spiking, meters)
+    slices = decode("decode", scores, stages.places, stages.decoding, meters)
+    rows = account("account", slices, stages.settings.account.id, stages.shards, stages.account, credit, meters)
+    for name, sink in sinks.items():
+        op.output(name, rows, sink)
+    return flow
+
+
+def steps(sinks: Mapping[str, int]) -> dict[str, int]:
+    """The flow's stateful steps with their state versions: what its recovery directory must hold. `sinks`: versions by step name."""
+    stages: dict[str, Any] = {
+        "gate": QualityStage,
+        "features": FeatureStage,
+        "encode": EncodingStage,
+        "infer": SpikingStage,
+        "decode": DecodingStage,
+        "account": AccountStage,
+    }
+    return {
+        f"{NAME}.ticks": Position.VERSION,
+        **{f"{NAME}.{step}.stage": stage.version for step, stage in stages.items()},
+        **{f"{NAME}.{name}": version for name, version in sinks.items()},
+    }

@@ -1,0 +1,33 @@
+"""The spiking network as a Bytewax operator: one stage per shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from operators.spiking.stage import SpikingStage
+from operators.timeline.chain import ChainJoint
+from operators.timeline.control import Meters
+from operators.timeline.lift import Lifted, lift
+from operators.timeline.stage import ShardPlace
+from schemas.ranges import ScoreRange, SpikeRange
+from schemas.ticks import shard_key
+
+
+@operator
+def infer(
+    step_id: str,
+    up: KeyedStream[SpikeRange],
+    places: Mapping[int, ShardPlace],
+    stage_of: Callable[[ShardPlace], SpikingStage],
+    meters: Meters,
+) -> KeyedStream[ScoreRange]:
+    """Runs the network over each shard's input spikes."""
+    of_key = {shard_key(s): place for s, place in places.items()}
+
+    def joint_of(key: str) -> ChainJoint:
+        return ChainJoint(stage_of(of_key[key]), lambda x: x.gated.hi, lambda x: x.gated.ticks.size)
+
+    return lift("stage", up, Lifted(step_id.rsplit(".", 1)[-1], lambda x: shard_key(x.gated.shard), joint_of, meters))
