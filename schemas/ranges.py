@@ -163,7 +163,8 @@ class ScoreRange:
     """The network's read-out after each tick.
 
     `score`: float32 (n,), positive means up, as of the tick (unchanged where `use` is 0); `hidden_spikes`: uint16 (n,)
-    how many hidden neurons fired at the tick; `input_spikes`: uint16 (n,).
+    how many hidden neurons fired at the tick; `input_spikes`: uint16 (n,). `score` is the read-out for the headline delay
+    (150 ms), `score_now` float32 (n,) the one for no delay.
     """
 
     gated: GatedRange
@@ -171,6 +172,7 @@ class ScoreRange:
     score: npt.NDArray[np.float32]
     input_spikes: npt.NDArray[np.uint16]
     hidden_spikes: npt.NDArray[np.uint16]
+    score_now: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
