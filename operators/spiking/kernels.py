@@ -1,97 +1,21 @@
 """Compiled form of the tick network (operators/spiking/model.py has the equations and the meaning of every array)."""
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN
+from operators.spiking.vector_kernels import row_adder, spiking_places
 from schemas.exact import exp64
 
 _NEVER = -(2**63)
 _ZERO = np.float32(0.0)
+_add_input_rows = row_adder(HIDDEN, 16)
+_add_read_rows = row_adder(HEADS * HEAD_WIDTH, 32)
 SCRATCH_BYTES = 15 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
-
-
-@intrinsic
-def _set_bits64(typingctx, flags, at):
-    """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is not zero. No bounds check."""
-    signature = types.uint64(flags, types.intp)
-
-    def codegen(context, builder, sig, args):
-        array = context.make_array(sig.args[0])(context, builder, args[0])
-        pointer = builder.gep(array.data, [args[1]])
-        lanes = ir.VectorType(ir.IntType(8), 64)
-        block = builder.load(builder.bitcast(pointer, lanes.as_pointer()), align=1)
-        return builder.bitcast(builder.icmp_unsigned("!=", block, ir.Constant(lanes, None)), ir.IntType(64))
-
-    return signature, codegen
-
-
-@intrinsic
-def _first_bit(typingctx, word):
-    """Place of the lowest set bit of a uint64 that is not zero."""
-    signature = types.int64(types.uint64)
-
-    def codegen(context, builder, sig, args):
-        return builder.cttz(args[0], cgutils.true_bit)
-
-    return signature, codegen
-
-
-def _row_adder(width, bits):
-    """An intrinsic add(table, first_row, ids, begin, end, out): out[:] += the sum of rows table[first_row + ids[i]] of `width`
-    integers over begin <= i < end.
-
-    The sum stays in vector registers over all rows, which plain loops over slices do not reach (three times slower). Integer
-    addition wraps and has no order, so every instruction set gives the same. Array lengths are the caller's promise.
-    """
-
-    @intrinsic
-    def add_rows(typingctx, table, first_row, ids, begin, end, out):
-        signature = types.void(table, types.intp, ids, types.intp, types.intp, out)
-
-        def codegen(context, builder, sig, args):
-            rows = context.make_array(sig.args[0])(context, builder, args[0])
-            chosen = context.make_array(sig.args[2])(context, builder, args[2])
-            target = context.make_array(sig.args[5])(context, builder, args[5])
-            lanes = ir.VectorType(ir.IntType(bits), width)
-            out_pointer = builder.bitcast(target.data, lanes.as_pointer())
-            total = cgutils.alloca_once(builder, lanes)
-            builder.store(builder.load(out_pointer, align=bits // 8), total)
-            with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(ir.IntType(64), 1)) as (index, _):
-                number = builder.load(builder.gep(chosen.data, [index]))
-                if number.type.width < 64:
-                    number = builder.zext(number, ir.IntType(64))
-                start = builder.mul(builder.add(number, args[1]), ir.Constant(ir.IntType(64), width))
-                row = builder.load(builder.bitcast(builder.gep(rows.data, [start]), lanes.as_pointer()), align=bits // 8)
-                builder.store(builder.add(builder.load(total), row), total)
-            builder.store(builder.load(total), out_pointer, align=bits // 8)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return add_rows
-
-
-_add_input_rows = _row_adder(HIDDEN, 16)
-_add_read_rows = _row_adder(HEADS * HEAD_WIDTH, 32)
-
-
-@njit(nogil=True, cache=True)
-def spiking_places(flags, out):
-    """Places of the non-zero bytes of `flags` (uint8, length a multiple of 64), ascending, into `out`; returns how many."""
-    count = 0
-    for block in range(flags.size >> 6):
-        word = _set_bits64(flags, block << 6)
-        while word != 0:
-            out[count] = (block << 6) + _first_bit(word)
-            count += 1
-            word &= word - np.uint64(1)
-    return count
 
 
 @njit(nogil=True, cache=True)

@@ -23,7 +23,7 @@ from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN, INPUTS, READ_MAX,
 from schemas.errors import ModelError
 
 FORMAT: Final = 1
-_TENSORS: Final = {
+_TENSORS: Final[dict[str, np.dtype[Any]]] = {
     "w_in": np.dtype("<i2"),
     "theta": np.dtype("<f4"),
     "tau_ns": np.dtype("<i8"),

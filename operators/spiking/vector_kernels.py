@@ -1,0 +1,86 @@
+"""Integer vector operations that plain compiled loops do not reach, written once as LLVM vectors of any instruction set."""
+
+# ruff: noqa: ARG001
+# mypy: disable-error-code="no-untyped-def, import-untyped"
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+@intrinsic
+def _set_bits64(typingctx, flags, at):
+    """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is not zero. No bounds check."""
+    signature = types.uint64(flags, types.intp)
+
+    def codegen(context, builder, sig, args):
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        pointer = builder.gep(array.data, [args[1]])
+        lanes = ir.VectorType(ir.IntType(8), 64)
+        block = builder.load(builder.bitcast(pointer, lanes.as_pointer()), align=1)
+        return builder.bitcast(builder.icmp_unsigned("!=", block, ir.Constant(lanes, None)), ir.IntType(64))
+
+    return signature, codegen
+
+
+@intrinsic
+def _first_bit(typingctx, word):
+    """Place of the lowest set bit of a uint64 that is not zero."""
+    signature = types.int64(types.uint64)
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], cgutils.true_bit)
+
+    return signature, codegen
+
+
+def row_adder(width, bits):
+    """An intrinsic add(table, first_row, ids, begin, end, out): out[:] += the sum of rows table[first_row + ids[i]] of `width`
+    integers over begin <= i < end.
+
+    The sum stays in vector registers over all rows, which plain loops over slices do not reach (three times slower). Integer
+    addition wraps and has no order, so every instruction set gives the same. Array lengths are the caller's promise.
+    """
+
+    @intrinsic
+    def add_rows(typingctx, table, first_row, ids, begin, end, out):
+        signature = types.void(table, types.intp, ids, types.intp, types.intp, out)
+
+        def codegen(context, builder, sig, args):
+            rows = context.make_array(sig.args[0])(context, builder, args[0])
+            chosen = context.make_array(sig.args[2])(context, builder, args[2])
+            target = context.make_array(sig.args[5])(context, builder, args[5])
+            lanes = ir.VectorType(ir.IntType(bits), width)
+            out_pointer = builder.bitcast(target.data, lanes.as_pointer())
+            total = cgutils.alloca_once(builder, lanes)
+            builder.store(builder.load(out_pointer, align=bits // 8), total)
+            with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(ir.IntType(64), 1)) as (index, _):
+                number = builder.load(builder.gep(chosen.data, [index]))
+                if number.type.width < 64:
+                    number = builder.zext(number, ir.IntType(64))
+                start = builder.mul(builder.add(number, args[1]), ir.Constant(ir.IntType(64), width))
+                row = builder.load(builder.bitcast(builder.gep(rows.data, [start]), lanes.as_pointer()), align=bits // 8)
+                builder.store(builder.add(builder.load(total), row), total)
+            builder.store(builder.load(total), out_pointer, align=bits // 8)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return add_rows
+
+
+@njit(nogil=True, cache=True)
+def spiking_places(flags, out):
+    """Places of the non-zero bytes of `flags` (uint8, length a multiple of 64), ascending, into `out`; returns how many."""
+    count = 0
+    for block in range(flags.size >> 6):
+        word = _set_bits64(flags, block << 6)
+        while word != 0:
+            out[count] = (block << 6) + _first_bit(word)
+            count += 1
+            word &= word - np.uint64(1)
+    return count
