@@ -179,6 +179,8 @@ class DeadLetterReason(IntEnum):
     SUSPICIOUS = 11
     SIDE_INVALID = 12
     LATENESS_NEGATIVE = 13
+    PRICE_TOO_LARGE = 14
+    SIZE_TOO_LARGE = 15
 
 
 @dataclass(frozen=True, slots=True)

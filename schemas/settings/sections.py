@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -18,10 +18,20 @@ class GateSettings(Section):
     crossed: Literal["dead_letter", "flag"] = "dead_letter"
     suspicious: Literal["dead_letter", "pass"] = "dead_letter"
     mad_window: int = Field(63, ge=5, le=255, description="prices in the rolling median window, odd")
-    mad_factor: int = Field(12, ge=1, description="times the median absolute deviation beyond which a price is an outlier")
+    mad_factor: int = Field(12, ge=1, le=1000, description="times the median absolute deviation beyond which a price is an outlier")
     mad_floor_ticks: int = Field(25, ge=1, description="deviation in price ticks that is never an outlier by MAD")
+    mad_floor_bps: int = Field(10, ge=0, le=1000, description="deviation in basis points of the last price that is never an outlier by MAD")
     percent_from_last: int = Field(10, ge=1, le=100, description="move from the last accepted price that is never believed at once, %")
     outlier_confirmations: int = Field(3, ge=1, description="consecutive refused prices near each other after which they are the new level")
+    timely_ms: int = Field(1000, ge=1, description="lateness at which a tick counts as worth nothing in the quality score's timeliness")
+
+    @field_validator("mad_window")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            msg = f"expected an odd number of prices so that the median is one of them, given {value}"
+            raise ValueError(msg)
+        return value
 
 
 class TimeGuardSettings(Section):
@@ -34,9 +44,10 @@ class TimeGuardSettings(Section):
 class FeatureSettings(Section):
     """Features and their online scaling (operators/features)."""
 
-    fast_halflife_s: float = Field(1.0, gt=0)
-    slow_halflife_s: float = Field(30.0, gt=0)
-    scale_halflife_ticks: int = Field(5000, ge=10)
+    fast_halflife_s: float = Field(1.0, gt=0, le=3600)
+    slow_halflife_s: float = Field(30.0, gt=0, le=86_400)
+    scale_halflife_ticks: int = Field(5000, ge=10, description="half-life, in ticks of a symbol, of each feature's running mean size")
+    gap_reset_s: float = Field(1800.0, gt=0, description="silence of a symbol after which its prices start anew (next session, halt)")
 
 
 class SignalSettings(Section):
@@ -80,18 +91,20 @@ class BookSettings(Section):
 
 
 class VenueSettings(Section):
-    """The paper venue (operators/execution)."""
+    """The paper venue (operators/execution). Latencies are lognormal: mu and sigma of the logarithm of milliseconds."""
 
-    seed: int = Field(20131007, ge=0)
+    seed: int = Field(20131007, ge=0, lt=2**63)
     fill_rule: Literal["queue", "touch", "trade_through"] = "queue"
-    latency_scale: float = Field(1.0, ge=0)
-    order_latency_mu: float = Field(3.9, description="lognormal, of milliseconds")
-    order_latency_sigma: float = Field(0.3, ge=0)
-    report_latency_mu: float = 3.2
-    report_latency_sigma: float = Field(0.3, ge=0)
-    partial_fill_mean: float = Field(3.0, gt=0)
-    partial_fill_alpha: float = Field(2.0, gt=0)
-    partial_fill_beta: float = Field(5.0, gt=0)
+    latency_scale: float = Field(1.0, ge=0, le=1000, description="multiplies every latency; 0: a message arrives when it is sent")
+    order_latency_mu: float = Field(3.9, ge=-20, le=12)
+    order_latency_sigma: float = Field(0.3, ge=0, le=3)
+    cancel_latency_mu: float = Field(3.9, ge=-20, le=12)
+    cancel_latency_sigma: float = Field(0.3, ge=0, le=3)
+    report_latency_mu: float = Field(3.2, ge=-20, le=12)
+    report_latency_sigma: float = Field(0.3, ge=0, le=3)
+    partial_fill_mean: float = Field(3.0, gt=0, le=8, description="Poisson mean of the reports that a supported fill is split into")
+    partial_fill_alpha: float = Field(2.0, ge=0.5, le=50)
+    partial_fill_beta: float = Field(5.0, ge=0.5, le=50)
     slippage_ticks_per_shown: int = Field(1, ge=0, description="market order beyond the shown size pays this many ticks per shown size")
 
 
