@@ -15,7 +15,7 @@ from operators.portfolio.accounting import (
     unrealised2,
 )
 from operators.portfolio.fees import FeeMeter, FeeTally, no_fees
-from operators.portfolio.trades import ConflictingTradeError, is_new_trade, seen_nothing
+from operators.portfolio.trades import ConflictingTradeError, is_new_trade
 
 __all__ = [
     "Booked",
@@ -34,6 +34,5 @@ __all__ = [
     "realised",
     "round_half_up",
     "row_money",
-    "seen_nothing",
     "unrealised2",
 ]

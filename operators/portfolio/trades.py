@@ -1,47 +1,31 @@
-"""Which executions were booked already: the same one twice changes nothing, the same id with other data is an error.
+"""Which executions of an order were booked already: the same one twice changes nothing, the same id with other data is an error.
 
-Execution ids of an account run up. The last `REMEMBERED` are kept with their data; an older one that comes again is
-known to be a repeat by its id alone.
+An execution is known by its order and the number of the report within the order (`exec_n`). An order keeps what was booked
+for it while it is open.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from schemas.errors import SpiketapeError
 
-REMEMBERED: Final = 256
-
-Trade = tuple[int, int, int, int]
-"""(symbol, side, price, quantity)."""
+Trade = tuple[int, int, int]
+"""(side, price, quantity)."""
 
 
 class ConflictingTradeError(SpiketapeError):
-    """An execution id came again with other data; the repeat was not booked."""
+    """An execution came again with other data; the repeat was not booked."""
 
 
-def seen_nothing() -> dict[str, Any]:
-    """The memory of an account without executions."""
-    return {"trades": {}, "forgotten": -1}
+def is_new_trade(booked: dict[int, Trade], exec_n: int, trade: Trade) -> bool:
+    """True for an execution to be booked, which is then remembered in `booked`; False for a repeat.
 
-
-def is_new_trade(seen: dict[str, Any], trade_id: int, trade: Trade) -> bool:
-    """True for an execution to be booked, which is then remembered; False for a repeat.
-
-    Raises ConflictingTradeError where the id was booked with other data.
+    Raises ConflictingTradeError where the number was booked with other data.
     """
-    trades: dict[int, Trade] = seen["trades"]
-    known = trades.get(trade_id)
-    if known is not None:
-        if known != trade:
-            msg = f"execution {trade_id} was booked as (symbol, side, price, quantity) {known} and came again as {trade}; it was dropped"
-            raise ConflictingTradeError(msg)
-        return False
-    if trade_id <= seen["forgotten"]:
-        return False
-    trades[trade_id] = trade
-    if len(trades) > REMEMBERED:
-        oldest = next(iter(trades))
-        del trades[oldest]
-        seen["forgotten"] = max(seen["forgotten"], oldest)
-    return True
+    known = booked.get(exec_n)
+    if known is None:
+        booked[exec_n] = trade
+        return True
+    if known != trade:
+        msg = f"execution {exec_n} was booked as (side, price, quantity) {known} and came again as {trade}; the repeat was dropped"
+        raise ConflictingTradeError(msg)
+    return False

@@ -164,10 +164,9 @@ def test_n8_flip_splits_the_fee_pro_rata_so_that_legs_add_up_to_cash():
 
 def test_n9_cycles_are_independent_and_add_up():
     def cycle(side, size, first, second):
-        fills = [
+        return [
             Fill(x, size, price, str(Decimal(size) * Decimal(price) * Decimal("0.00002"))) for x, price in ((side, first), (-side, second))
         ]
-        return fills
 
     fills = cycle(B, "100000", "0.70000", "0.70010") + cycle(B, "150000", "0.70020", "0.70015") + cycle(S, "200000", "0.70025", "0.70017")
     p, _, trips = book(fills)
