@@ -132,6 +132,11 @@ class Intent(IntEnum):
     STOP = 4
     FLATTEN = 5
     REPRICE = 6
+    CHANGE_MODE = 7
+
+
+NO_SYMBOL: Final = 2**32 - 1
+"""Symbol id of a verdict that concerns the whole account (a change of mode)."""
 
 
 class OrderType(IntEnum):
