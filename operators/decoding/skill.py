@@ -38,9 +38,17 @@ DELAYS_NS: Final = (0, 150_000_000)
 SHARES_E2: Final = (10, 20, 50, 100)
 FIRST_CAPACITY: Final = 256
 PENDING: Final = np.dtype(
-    [("ms", "<i8"), ("mid2", "<i8"), ("imbalance", "<f8"), ("now", "<f4"), ("later", "<f4"), ("eligible", "u1"), ("pad", "V7")]
+    [("ms", "<i8"), ("mid2", "<i8"), ("imbalance", "<f8"), ("now", "<f4"), ("later", "<f4"), ("eligible", "u1"), ("pad", "u1", (7,))]
 )
 
+
+def compilable(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The same layout with opaque fields as bytes, which is what Numba understands."""
+    fields = dtype.fields or {}
+    return np.dtype([(k, "u1", (t.itemsize,)) if t.kind == "V" else (k, t) for k, (t, *_) in fields.items()])
+
+
+_SKILL_BYTES: Final = compilable(SKILL)
 Floats = npt.NDArray[np.float64]
 
 
@@ -98,7 +106,7 @@ class SkillMeter:
         ticks = x.gated.ticks
         if not ticks.size and x.gated.hi <= state["due"]:
             return []
-        out = np.zeros(self._most_rows(ticks["ts_ns"]), SKILL)
+        out = np.zeros(self._most_rows(ticks["ts_ns"]), _SKILL_BYTES)
         first, written = 0, 0
         while True:
             arrays = tuple(state[k] for k in _MACHINE)
@@ -108,7 +116,7 @@ class SkillMeter:
             )  # fmt: skip
             if reached == ticks.size:
                 state["due"] = int(due)
-                return rows_by_symbol("skill", out[:written], self._place)
+                return rows_by_symbol("skill", out[:written].view(SKILL), self._place)
             first = ticks.size if reached < 0 else reached
             state["queue"] = _doubled(state)
 

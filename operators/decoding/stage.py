@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.decoding import kernels
-from operators.decoding.skill import SHARES_E2, SkillMeter, rows_by_symbol, session_table
+from operators.decoding.skill import SHARES_E2, SkillMeter, compilable, rows_by_symbol, session_table
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.ranges import SLICE_QUOTE, ScoreRange, SliceOut
 from schemas.tables import SIGNAL, STATISTICS, Rows
@@ -84,7 +84,7 @@ class DecodingStage:
         count = gated.ticks.size
         dead = np.sort(np.concatenate([r.a["slice"] for r in gated.rows if r.table == "dead_letters"] or [_NO_SLICES]))
         rows = list(gated.rows)
-        signals, quotes = np.zeros(count, SIGNAL), np.zeros(count, SLICE_QUOTE)
+        signals, quotes = np.zeros(count, _SIGNAL_BYTES), np.zeros(count, SLICE_QUOTE)
         n_signals = n_quotes = 0
         if count or dead.size:
             statistics = np.zeros(count + dead.size, STATISTICS)
@@ -94,13 +94,17 @@ class DecodingStage:
                 self._model, dead, self._place.settings.slice_ns, state["action"], state["changed_ns"], state["quote_ok"],
                 state["session"], state["signal_n"], state["statistics_n"], signals, quotes, statistics, self._places, self._touched,
             )  # fmt: skip
-            rows += rows_by_symbol("signals", signals[:n_signals], self._place)
+            made = signals[:n_signals].view(SIGNAL)
+            rows += rows_by_symbol("signals", made, self._place)
             rows.append(Rows("statistics", shard_key(gated.shard), statistics[:n_stats].copy()))
         rows += self._skill.step(state["skill"], x)
-        out = SliceOut(gated.shard, gated.lo, gated.hi, signals[:n_signals].copy(), quotes[:n_quotes].copy(), tuple(rows), gated)
+        out = SliceOut(
+            gated.shard, gated.lo, gated.hi, signals[:n_signals].view(SIGNAL).copy(), quotes[:n_quotes].copy(), tuple(rows), gated
+        )
         return state, out
 
 
+_SIGNAL_BYTES = compilable(SIGNAL)
 _NO_SLICES = np.empty(0, np.int64)
 
 
