@@ -17,7 +17,7 @@
 | time_in_force | u1 | TimeInForce |
 | flags | u1 | POST_ONLY, REDUCE_ONLY |
 | account | u1 | place of the account in the deployment's list |
-| pad | V6 | zero |
+| pad | u1 x 6 | zero |
 
 `EXECUTION_REPORT`, 88 bytes, one per thing that happened to an order at the venue:
 
@@ -39,7 +39,7 @@
 | liquidity | u1 | tables.Liquidity of a FILL, else 0 |
 | reason | u1 | Reason |
 | account | u1 | as in the request |
-| pad | V3 | zero |
+| pad | u1 x 3 | zero |
 
 **When a report may be used.** A report that happened in slice j and is known at `known_ts_ns` is visible at book slice
 `v = max(j + 1, known_ts_ns // W)`: the decision at the end of slice v (event time (v + 1) * W) may use it, none before. So an
@@ -70,7 +70,7 @@ ORDER_REQUEST: Final = np.dtype(
         ("time_in_force", "u1"),
         ("flags", "u1"),
         ("account", "u1"),
-        ("pad", "V6"),
+        ("pad", "u1", (6,)),
     ]
 )
 EXECUTION_REPORT: Final = np.dtype(
@@ -91,7 +91,7 @@ EXECUTION_REPORT: Final = np.dtype(
         ("liquidity", "u1"),
         ("reason", "u1"),
         ("account", "u1"),
-        ("pad", "V3"),
+        ("pad", "u1", (3,)),
     ]
 )
 REPORT_ORDER: Final = ("visible", "known_ts_ns", "account", "order_n", "exec_n")
@@ -178,8 +178,9 @@ class Reason(IntEnum):
     EXPIRY_PAST = 67
     POST_ONLY_WOULD_TAKE = 68
     REDUCE_ONLY_NOTHING_TO_REDUCE = 69
-    ORDER_NUMBER_REPEATED = 70
     TYPE_UNKNOWN = 71
+    TIME_IN_FORCE_UNKNOWN = 72
+    SIDE_UNKNOWN = 73
 
 
 def visible_slice(slice_of_event: int, known_ts_ns: int, slice_ns: int) -> int:

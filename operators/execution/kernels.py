@@ -1,0 +1,277 @@
+"""The compiled scan: one account's orders in one symbol against that symbol's ticks, up to the first slice with a report.
+
+Events happen in the order of their time. At one time: orders end by expiry, then ticks in tape order (a symbol's prints before its
+quotes), then arrivals by order number, then cancels. So an order that arrives at t takes from the quote as of t, and only ticks
+after t can fill it while it rests; no tick before its arrival ever does.
+A tick's time is `max(ts_ns, slice * W)`: on a tape that is its ts_ns; a row that joined a later slice counts from that slice's start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from operators.execution.fill_kernels import accept, end, order_meets_print, order_meets_quote, report
+from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, PHASE_RESTING
+from schemas.orders import REDUCE_ONLY, UNKNOWN_QUEUE, Reason, ReportKind, TimeInForce
+from schemas.ranges import CROSSED, FILLS, IN_SESSION, LOCKED
+from schemas.ticks import QUOTE, TRADE
+
+DONE = 0
+OUT_FULL = 1
+REPORTS_PER_STEP = 160
+"""Most reports that one order can give rise to at one event: 8 parts of 16 pieces, and what goes before and after them."""
+
+_EXPIRY = 0
+_ARRIVAL = 1
+_CANCEL = 2
+_DAY = int(TimeInForce.DAY)
+_CANCELLED = int(ReportKind.CANCELLED)
+_CANCEL_REJECTED = int(ReportKind.CANCEL_REJECTED)
+_REJECTED = int(ReportKind.REJECTED)
+_EXPIRED = int(ReportKind.EXPIRED)
+_CANCEL_REQUESTED = int(Reason.CANCEL_REQUESTED)
+_CANCEL_TOO_LATE = int(Reason.CANCEL_TOO_LATE)
+_CANCEL_UNKNOWN = int(Reason.CANCEL_UNKNOWN_ORDER)
+_EXPIRED_GTD = int(Reason.EXPIRED_GTD)
+_EXPIRED_SESSION_END = int(Reason.EXPIRED_SESSION_END)
+_SESSION_CLOSED = int(Reason.SESSION_CLOSED)
+_NOT_SHORTABLE = int(Reason.SIDE_NOT_SHORTABLE)
+_NOTHING_TO_REDUCE = int(Reason.REDUCE_ONLY_NOTHING_TO_REDUCE)
+_EXPIRY_PAST = int(Reason.EXPIRY_PAST)
+
+
+@njit(nogil=True, cache=True)
+def scan(
+    ticks: Any,
+    slices: Any,
+    gate: Any,
+    first: int,
+    until: int,
+    orders: Any,
+    market: Any,
+    sessions: Any,
+    p: Any,
+    cdf: Any,
+    quantile: Any,
+    out: Any,
+) -> tuple[int, int, int, bool]:
+    """Advances orders and market over the slices before `until`, starting at tick `first`; stops after the first slice with a report.
+
+    `ticks`, `slices`, `gate`: of one symbol; `orders` VENUE_ORDER (m,), `market` MARKET (1,), `p` PARAMETERS (1,), `sessions` int64
+    (k, 2), `out` EXECUTION_REPORT: all but the ticks are changed. Once no order is left the market stands still at that event.
+    Returns (status, reports written, slice of the reports or -1, whether anything can still happen to an order). With OUT_FULL
+    everything must be started over with more room.
+    """
+    m = market[0]
+    q = p[0]
+    n = 0
+    event_slice = -1
+    end_ns = until * q.slice_ns
+    room = out.size - REPORTS_PER_STEP * orders.size
+    key, j, what, alive = next_timed(orders)
+    i = first
+    while alive:
+        t = end_ns
+        if i < ticks.size and slices[i] < until:
+            t = max(ticks[i].ts_ns, slices[i] * q.slice_ns)
+        if n > room:
+            return OUT_FULL, n, event_slice, alive
+        before = n
+        if key <= 2 * t and key < 2 * end_ns:
+            t = key // 2
+            s = t // q.slice_ns
+            if 0 <= event_slice < s:
+                break
+            n = timed(orders, j, what, m, sessions, t, s, out, n, q, cdf, quantile)
+            key, j, what, alive = next_timed(orders)
+        else:
+            if t == end_ns:
+                break
+            s = slices[i]
+            if 0 <= event_slice < s:
+                break
+            n = tick(ticks[i], gate[i], orders, m, sessions, t, s, out, n, q, cdf, quantile)
+            i += 1
+            if n > before:
+                key, j, what, alive = next_timed(orders)
+        if n > before:
+            event_slice = s
+    return DONE, n, event_slice, alive
+
+
+@njit(nogil=True, cache=True)
+def next_timed(orders: Any) -> tuple[int, int, int, bool]:
+    """The next event that no tick makes: (2 * time, plus 1 unless it is an expiry; row; what), and whether anything can still happen."""
+    best = 2 * NEVER
+    row = 0
+    kind = _EXPIRY
+    alive = False
+    for j in range(orders.size):
+        o = orders[j]
+        if o.phase != PHASE_DEAD:
+            alive = True
+            if o.phase == PHASE_IN_FLIGHT:
+                if 2 * o.arrival_ns + 1 < best:
+                    best, row, kind = 2 * o.arrival_ns + 1, j, _ARRIVAL
+                continue
+            if 2 * o.expires_ns < best:
+                best, row, kind = 2 * o.expires_ns, j, _EXPIRY
+        if o.cancel_ns < NEVER:
+            alive = True
+            if 2 * o.cancel_ns + 1 < best:
+                best, row, kind = 2 * o.cancel_ns + 1, j, _CANCEL
+    return best, row, kind, alive
+
+
+@njit(nogil=True, cache=True)
+def timed(orders: Any, j: int, what: int, m: Any, sessions: Any, t: int, s: int, out: Any, n: int, q: Any, cdf: Any, quantile: Any) -> int:
+    """An order arrives, expires or is cancelled."""
+    o = orders[j]
+    if what == _EXPIRY:
+        return end(o, _EXPIRED, t, s, _EXPIRED_SESSION_END if o.time_in_force == _DAY else _EXPIRED_GTD, out, n, q)
+    if what == _CANCEL:
+        o.cancel_ns = NEVER
+        if o.phase != PHASE_DEAD:
+            return end(o, _CANCELLED, t, s, _CANCEL_REQUESTED, out, n, q)
+        reason = o.reason if o.reason == _CANCEL_UNKNOWN else _CANCEL_TOO_LATE
+        return report(o, _CANCEL_REJECTED, t, s, 0, 0, UNKNOWN_QUEUE, 0, reason, out, n, q)
+    if o.reason != 0:
+        return end(o, _REJECTED, t, s, o.reason, out, n, q)
+    place = session_of(sessions, t)
+    if place < 0:
+        return end(o, _REJECTED, t, s, _SESSION_CLOSED, out, n, q)
+    if o.expires_ns <= t:
+        return end(o, _REJECTED, t, s, _EXPIRY_PAST, out, n, q)
+    if o.reduces:
+        room = max(-o.side * m.position, 0)
+        if o.flags & REDUCE_ONLY:
+            if room == 0:
+                return end(o, _REJECTED, t, s, _NOTHING_TO_REDUCE, out, n, q)
+        elif o.leaves > room:
+            return end(o, _REJECTED, t, s, _NOT_SHORTABLE, out, n, q)
+    if o.time_in_force == _DAY:
+        o.expires_ns = min(sessions[place, 1], NEVER)
+    if t >= m.session_close:
+        enter_session(orders, m, sessions[place, 1])
+    return accept(o, m, m.valid != 0, t, s, out, n, q, cdf, quantile)
+
+
+@njit(nogil=True, cache=True)
+def tick(x: Any, gate: int, orders: Any, m: Any, sessions: Any, t: int, s: int, out: Any, n: int, q: Any, cdf: Any, quantile: Any) -> int:
+    """One row of the symbol: a quote moves the market and meets every order, a lit regular print meets every order."""
+    if x.kind == QUOTE:
+        m.quote_ns = t
+        m.seq = x.seq
+        m.valid = 0
+        if gate & IN_SESSION == 0:
+            return n
+        if t >= m.session_close:
+            enter_session(orders, m, sessions[max(session_of(sessions, t), 0), 1])
+        if not valid_quote(gate, x.price, x.ask, x.size, x.ask_size, q.sized):
+            return n
+        show(m, x.price, x.ask, x.size, x.ask_size, x.venue)
+        for j in range(orders.size):
+            n = order_meets_quote(orders[j], m, t, s, out, n, q, cdf, quantile)
+        return n
+    if x.kind != TRADE or gate & FILLS == 0:
+        return n
+    if t >= m.session_close:
+        enter_session(orders, m, sessions[max(session_of(sessions, t), 0), 1])
+    aggressor = int(x.side)
+    if aggressor == 0 and m.known:
+        middle2 = m.bid + m.ask
+        aggressor = 1 if 2 * x.price > middle2 else (-1 if 2 * x.price < middle2 else 0)
+    start = m.position
+    used = 0
+    for j in range(orders.size):
+        n = order_meets_print(orders[j], m, x.price, x.size, used, aggressor, x.venue, t, s, out, n, q, cdf, quantile)
+        used += abs(m.position - start)
+        start = m.position
+    return n
+
+
+@njit(nogil=True, cache=True)
+def valid_quote(gate: int, bid: int, ask: int, bid_size: int, ask_size: int, sized: int) -> bool:
+    """A quote that may fill: in session, neither locked nor crossed, with sizes where the source has them."""
+    if gate & IN_SESSION == 0 or gate & (LOCKED | CROSSED) != 0 or bid <= 0 or ask <= bid:
+        return False
+    return sized == 0 or (bid_size > 0 and ask_size > 0)
+
+
+@njit(nogil=True, cache=True)
+def show(m: Any, bid: int, ask: int, bid_size: int, ask_size: int, venue: int) -> None:
+    """Makes a valid quote the market. A side that is only shown again keeps what was taken of it."""
+    if bid != m.bid or bid_size != m.bid_size or venue != m.venue:
+        m.taken_bid = 0
+    if ask != m.ask or ask_size != m.ask_size or venue != m.venue:
+        m.taken_ask = 0
+    m.bid = bid
+    m.ask = ask
+    m.bid_size = bid_size
+    m.ask_size = ask_size
+    m.venue = venue
+    m.known = 1
+    m.valid = 1
+
+
+@njit(nogil=True, cache=True)
+def enter_session(orders: Any, m: Any, close: int) -> None:
+    """A new session: the market is unknown again and every order that rested over the close is at the back, at an unknown place."""
+    m.session_close = min(close, NEVER)
+    m.known = 0
+    m.valid = 0
+    m.taken_bid = 0
+    m.taken_ask = 0
+    for j in range(orders.size):
+        if orders[j].phase == PHASE_RESTING:
+            orders[j].queue_ahead = UNKNOWN_QUEUE
+            orders[j].queue_venue = 0
+            orders[j].at_touch = 0
+
+
+@njit(nogil=True, cache=True)
+def session_of(sessions: Any, t: int) -> int:
+    """Row of the session that contains t, -1 outside of all."""
+    for k in range(sessions.shape[0]):
+        if sessions[k, 0] <= t < sessions[k, 1]:
+            return k
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def last_quote_before(ticks: Any, stop: int) -> int:
+    """Place of the last quote row before place `stop`, -1 if there is none."""
+    for i in range(stop - 1, -1, -1):
+        if ticks[i].kind == QUOTE:
+            return i
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def note_last_quotes(ticks: Any, slices: Any, gate: Any, slice_ns: int, symbols: int, seen: Any, quotes: Any) -> None:
+    """Writes the last quote row of each symbol into `quotes` (LAST_QUOTE, by symbol id), walking back until all `symbols` were found.
+
+    `seen`: uint8 (instruments,), all 0 on entry and on return.
+    """
+    found = 0
+    i = ticks.size - 1
+    while i >= 0 and found < symbols:
+        x = ticks[i]
+        if x.kind == QUOTE and seen[x.symbol] == 0:
+            seen[x.symbol] = 1
+            found += 1
+            w = quotes[x.symbol]
+            w.ts_ns = max(x.ts_ns, slices[i] * slice_ns)
+            w.seq = x.seq
+            w.bid = x.price
+            w.ask = x.ask
+            w.bid_size = x.size
+            w.ask_size = x.ask_size
+            w.venue = x.venue
+            w.gate = gate[i]
+            w.seen = 1
+        i -= 1
+    for k in range(seen.size):
+        seen[k] = 0
