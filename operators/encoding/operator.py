@@ -10,7 +10,8 @@ from bytewax.operators import KeyedStream
 from operators.encoding.stage import EncodingStage
 from operators.timeline.chain import ChainJoint
 from operators.timeline.control import Meters
-from operators.timeline.lift import Lifted, lift
+from operators.timeline.lift import lift
+from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import FeatureRange, SpikeRange
 from schemas.ticks import shard_key

@@ -13,7 +13,7 @@ exponentially weighted mean over time of what y was between ticks. Kinds: A adap
 | microprice | q (a - b), twice the distance of the size-weighted mid (Gatheral and Oomen 2010) from m, in price ticks | A | - |
 | sign_flow_fast, sign_flow_slow | fade[side of a lit print], +1 bought | A | - |
 | size_flow_fast, size_flow_slow | fade[side times size of a lit print] | A | - |
-| order_flow_fast, order_flow_slow | fade[e], e = 1{b >= b'} B - 1{b <= b'} B' - 1{a <= a'} A + 1{a >= a'} A' (Cont, Kukanov, Stoikov 2014) | A | - |
+| order_flow_fast, order_flow_slow | fade[e], e = 1{b >= b'} B - 1{b <= b'} B' - 1{a <= a'} A + 1{a >= a'} A' (Cont et al. 2014) | A | - |
 | last_direction | sign of the last change of m | N | - |
 | lead_fast, lead_slow | fade[change of the leader's mid], half-lives h / 4 and 2 h, as of strictly earlier | A | - |
 | spread | (a - b) in price ticks | L | + |
