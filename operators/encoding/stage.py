@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -25,8 +26,8 @@ class EncodingStage:
     """Encoder of one shard. State: `sent` float32 (symbols of the shard, send-on-delta pairs), the value sent so far."""
 
     version = 1
-    migrations: Final[dict[int, Migration]] = {}
-    inputs: Final = INPUTS
+    migrations: Mapping[int, Migration] = {}
+    inputs = INPUTS
 
     def __init__(self, place: ShardPlace) -> None:
         self._place = place

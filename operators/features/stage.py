@@ -9,6 +9,7 @@ A silence of more than `gap_reset_s` and a corporate action forget prices and fl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -53,7 +54,7 @@ class FeatureStage:
     """
 
     version = 1
-    migrations: Final[dict[int, Migration]] = {}
+    migrations: Mapping[int, Migration] = {}
 
     def __init__(self, place: ShardPlace) -> None:
         settings = place.settings.features

@@ -22,6 +22,7 @@ ticks) from 0 to 1: completeness 1 / (1 + gap), timeliness 1 - late / timely_ms,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,7 @@ class QualityStage:
     """
 
     version = 1
-    migrations: Final[dict[int, Migration]] = {}
+    migrations: Mapping[int, Migration] = {}
 
     def __init__(self, place: ShardPlace, decide_from_ns: int = -(2**62)) -> None:
         gate = place.settings.gate
