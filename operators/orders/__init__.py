@@ -1,0 +1,22 @@
+"""Orders: the state machine, an account's ledger of orders, and the filters before sending. The public face of the pure part."""
+
+from operators.orders.filters import PercentBand, VenueFilters
+from operators.orders.ledger import RETENTION_NS, Applied, OrderLedger, Outcome, client_order_id
+from operators.orders.machine import LEGAL, TERMINAL, IllegalTransition, Order, OrderEvent, advance, next_state
+
+__all__ = [
+    "LEGAL",
+    "RETENTION_NS",
+    "TERMINAL",
+    "Applied",
+    "IllegalTransition",
+    "Order",
+    "OrderEvent",
+    "OrderLedger",
+    "Outcome",
+    "PercentBand",
+    "VenueFilters",
+    "advance",
+    "client_order_id",
+    "next_state",
+]
