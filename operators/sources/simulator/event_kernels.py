@@ -196,6 +196,8 @@ def change_event(seed: int, j: int, s: Record, p: Record, common: Record, pre: b
         rest = common.pre_market_spread if pre else p.rest
         slope = 0.02 if pre else p.slope
         improve = u < min(0.97, max(0.03, 0.5 + slope * (spread - rest)))
+        if not pre and draw(seed, j, s) < p.full:
+            step = 2
     if improve:
         step = min(step, max(1, spread - 1))
         s.spread -= step

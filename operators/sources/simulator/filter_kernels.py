@@ -65,14 +65,13 @@ def filter_symbol(
     evidence: Array,
     start_ms: float,
     p_up: Array,
-    tradeable: Array,
 ) -> int:
     """Chance that the next change of the mid is up, at the last row of each millisecond of one symbol in one session.
 
     `ticks`: the symbol's rows in the session. `lead_ms`, `lead_up`: the leader's changes. `delay_ms`: prediction for the next change
-    after that delay. `known_regime`: int64 (n,), or empty; where given, the regime is no longer hidden (a bound). `evidence`: bool (4,):
-    activity, direction of changes, trade signs, lean of the sizes; False leaves it out. Fills `p_up` (nan on rows that are not the last
-    of their millisecond) and `tradeable` (1 where that millisecond's quote has ask > bid); returns the rows filled.
+    after that delay. `known_regime`: int64 (n,), or empty; where given, the regime is no longer hidden (a bound). `evidence`: bool (5,):
+    activity, direction of changes, trade signs, lean of the sizes; False leaves it out; the last one False forgets everything before
+    each millisecond. Fills `p_up` (nan on rows that are not the last of their millisecond); returns the rows filled.
     """
     p = p_row[0]
     common = common_row[0]
@@ -115,6 +114,11 @@ def filter_symbol(
                         post[r, k] *= w
             h += p.branching / p.tau_h_ms
         t = now
+        if not evidence[4]:
+            _start(post)
+            lead = 0.0
+            back = 0.0
+            taken = seen
         while taken < lead_ms.size and lead_ms[taken] + p.lag_ms <= now:
             arrived = lead_ms[taken] + p.lag_ms
             lead = lead * exp64(-(arrived - lead_t) / common.tau_lead_ms) + lead_up[taken]
@@ -130,7 +134,8 @@ def filter_symbol(
                 bid = ticks[k].price
                 ask = ticks[k].ask
         before = last_bid + last_ask
-        if last_bid > 0 and bid + ask != before:
+        changed = last_bid > 0 and bid + ask != before
+        if changed:
             sign = 1.0 if bid + ask > before else -1.0
             present = lead * exp64(-(now - lead_t) / common.tau_lead_ms)
             echo = soft(back * exp64(-(now - back_t) / common.tau_back_ms))
@@ -141,7 +146,7 @@ def filter_symbol(
                         post[r, k] *= logistic(sign * common.edge * (by_regime[2, r] * (k - 2) + rest))
             back = back * exp64(-(now - back_t) / common.tau_back_ms) + sign
             back_t = now
-        elif last_bid > 0:
+        if last_bid > 0 and (not changed or not evidence[4]):
             for row in range(i, end):
                 tick = ticks[row]
                 if tick.kind == TRADE:
@@ -191,7 +196,6 @@ def filter_symbol(
                 for k in range(LEVELS):
                     result += post[r, k] * next_change_up(k - 2, rate, p.nu, common.edge * by_regime[2, r], rest, u)
             p_up[end - 1] = result
-            tradeable[end - 1] = 1 if ask > bid else 0
             filled += 1
         i = end
     return filled

@@ -27,6 +27,8 @@ from operators.sources.simulator.model import (
     instruments,
     parameters,
 )
+from operators.sources.tape import TapeWriter
+from operators.sources.tape.writer import disk_error
 from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
 from schemas.ticks import TICK_V1, Ticks
@@ -34,6 +36,7 @@ from schemas.ticks import TICK_V1, Ticks
 SIMULATOR_VERSION: Final = 1
 """Raised whenever the same seed gives other rows."""
 
+TRUTH_FILE: Final = "truth/truth.parquet"
 WINDOW_MS: Final = 60_000
 LEAD_RING: Final = 1 << 16
 MAX_SYMBOLS: Final = 1000
@@ -44,7 +47,7 @@ TruthChunk = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class SimulationSummary:
-    """What was written. `rate`: ticks per second of session over all symbols."""
+    """What was written. `sessions`: how many were begun; `truth`: path of the truth's Parquet file."""
 
     out: Path
     ticks: int
@@ -193,32 +196,35 @@ def simulate(
     partitions: int = 4,
     shards: int = 64,
     progress: Callable[[int], None] | None = None,
+    overwrite: bool = False,
 ) -> SimulationSummary:
     """Writes the tape `out` and, in `out/truth/truth.parquet`, the truth of each row (layout.TRUTH) in the same global order.
 
-    `progress` is called with the number of ticks written so far. The same arguments give the same bytes. Raises UsageError for
-    values out of range, and what TapeWriter raises for a folder that is already there.
+    `progress` is called with the number of ticks written so far. The same arguments give the same tape. Raises UsageError for values
+    out of range, RefusedError where `out` is taken, SpiketapeError where the disk is full; an interrupted call leaves no tape.
     """
-    from operators.sources.tape import TapeWriter
-
     chunks = generate(ticks, seed, symbols, edge)
     listed = simulated_instruments(ticks, symbols)
+    made_of = origin(ticks, seed, symbols, edge)
     written = 0
     first_ts_ns = last_ts_ns = 0
-    truth_path = out / "truth" / "truth.parquet"
-    with TapeWriter(out, listed, partitions=partitions, shards=shards, origin=origin(ticks, seed, symbols, edge)) as tape:
-        truth_path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(truth_path, _truth_schema(), compression="lz4") as truth_file:
-            for rows, truth in chunks:
-                tape.append(rows)
-                truth_file.write_table(_truth_table(truth))
-                first_ts_ns = first_ts_ns or int(rows["ts_ns"][0])
-                last_ts_ns = int(rows["ts_ns"][-1])
-                written += len(rows)
-                if progress is not None:
-                    progress(written)
+    with TapeWriter(out, listed, partitions, shards, made_of, overwrite) as tape:
+        try:
+            truth_path = tape.folder / TRUTH_FILE
+            truth_path.parent.mkdir()
+            with pq.ParquetWriter(truth_path, _truth_schema(), compression="lz4") as truth_file:
+                for rows, truth in chunks:
+                    tape.append(rows)
+                    truth_file.write_table(_truth_table(truth))
+                    first_ts_ns = first_ts_ns or int(rows["ts_ns"][0])
+                    last_ts_ns = int(rows["ts_ns"][-1])
+                    written += len(rows)
+                    if progress is not None:
+                        progress(written)
+        except OSError as e:
+            raise disk_error(e, out) from e
     sessions = sum(1 for begin, _ in listed.sessions["sim"] if begin <= last_ts_ns)
-    return SimulationSummary(out, written, symbols, seed, edge, sessions, first_ts_ns, last_ts_ns, truth_path)
+    return SimulationSummary(out, written, symbols, seed, edge, sessions, first_ts_ns, last_ts_ns, out / TRUTH_FILE)
 
 
 def origin(ticks: int, seed: int, symbols: int, edge: float) -> dict[str, Any]:
@@ -232,7 +238,7 @@ def origin(ticks: int, seed: int, symbols: int, edge: float) -> dict[str, Any]:
         "edge": edge,
         "market": asdict(MARKET),
         "profiles": PROFILES,
-        "truth": "truth/truth.parquet",
+        "truth": TRUTH_FILE,
     }
 
 

@@ -20,7 +20,8 @@ followers lag the leader. With edge = 0 each change of the mid is a fair coin wh
 How a change is carried out (up; down is its mirror image), with s the spread in ticks:
     s = 0 (locked)      the ask steps up
     s = 1               ask and bid step up together (probability full), the bid locks the ask (lock), or the ask is used up
-    s > 1               the bid steps up with probability narrow(s) = 1/2 + slope (s - rest), clipped to [.03, .97]; else the ask is used up
+    s > 1               the bid steps up with probability 1/2 + slope (s - rest), clipped to [.03, .97]; else the ask is used
+                        up; by two ticks at once with probability full
 A side that is used up goes, with probability sweep, by trades printed in the same millisecond (a resting order is filled there
 just as the price moves through it), else by cancels; what stands behind it is drawn anew.
 
@@ -29,6 +30,7 @@ What it cannot know: one book, no depth behind the touch, no hidden orders, one 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -103,7 +105,7 @@ SYMBOL: Final = np.dtype(
 | trade | 1 | share of trades among events that leave the mid |
 | again | 1 | chance of one more quote update in the same millisecond |
 | move_locked, move_one, move_wide | 1 | chance that an event changes the mid, at spread 0, 1, more |
-| full, lock | 1 | at spread 1: chance of a whole tick at once; of a locked quote |
+| full, lock | 1 | chance that the mid moves by a whole tick at once; at spread 1, that a quote locks |
 | slope, rest | 1/tick, ticks | how strongly, and towards what, the spread narrows |
 | sweep | 1 | chance that a used-up side goes by trades |
 | queue, queue_step, trade_lots | lots | typical queue; size of an update; mean size of a trade |
@@ -113,12 +115,12 @@ SYMBOL: Final = np.dtype(
 
 _THICK = {
     "rate": 7.5, "branching": 0.5, "tau_h_ms": 700.0, "memory_s": 40.0, "kappa": 0.75, "theta": 0.07, "rho": 0.5, "lead": 0.9,
-    "trade": 0.36, "again": 0.5, "move_locked": 0.05, "move_one": 0.003, "move_wide": 0.2, "full": 0.12, "lock": 0.35, "slope": 0.42,
+    "trade": 0.36, "again": 0.5, "move_locked": 0.05, "move_one": 0.0024, "move_wide": 0.35, "full": 0.16, "lock": 0.35, "slope": 0.42,
     "rest": 1.0, "sweep": 0.7, "queue": 620.0, "queue_step": 42.0, "trade_lots": 5.0, "reroute": 0.025,
 }  # fmt: skip
 _MEDIUM = {
     "rate": 13.5, "branching": 0.5, "tau_h_ms": 500.0, "memory_s": 22.0, "kappa": 1.0, "theta": 0.07, "rho": 0.5, "lead": 0.9,
-    "trade": 0.08, "again": 0.5, "move_locked": 0.08, "move_one": 0.014, "move_wide": 0.2, "full": 0.3, "lock": 0.2, "slope": 0.42,
+    "trade": 0.08, "again": 0.5, "move_locked": 0.08, "move_one": 0.014, "move_wide": 0.35, "full": 0.45, "lock": 0.2, "slope": 0.42,
     "rest": 1.0, "sweep": 0.65, "queue": 14.0, "queue_step": 1.6, "trade_lots": 1.6, "reroute": 0.15,
 }  # fmt: skip
 _THIN = {
@@ -201,7 +203,7 @@ def parameters(symbols: int) -> Parameters:
 
 def expected_rate(table: Parameters) -> float:
     """A low estimate of ticks per second over all symbols in a session."""
-    return float(np.sum(table["mu"] / (1.0 - table["branching"])) * 1000.0)
+    return 1000.0 * math.fsum(row["mu"] / (1.0 - row["branching"]) for row in table)
 
 
 def session_plan(count: int) -> tuple[tuple[int, int], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,11 @@ from operators.sources.simulator.model import MARKET, Market, parameters
 from operators.sources.simulator.spells import Floats, Skill, Spells, find_spells, measure, threshold
 from schemas.ticks import QUOTE, Ticks
 
-ALL_EVIDENCE = (True, True, True, True)
+Evidence = tuple[bool, bool, bool, bool, bool]
+"""What a filter may use: activity, direction of changes, trade signs, lean of the sizes, memory of anything before the millisecond."""
+ALL_EVIDENCE: Final[Evidence] = (True, True, True, True, True)
+NO_MEMORY: Final[Evidence] = (False, False, True, False, False)
+"""What one millisecond shows by itself: the signs of its trades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,12 @@ def best_achievable(
     delays_ms: tuple[int, ...] = (0, 150),
     market: Market = MARKET,
     know_regime: bool = False,
-    evidence: tuple[bool, bool, bool, bool] = ALL_EVIDENCE,
+    evidence: Evidence = ALL_EVIDENCE,
 ) -> list[SessionOfSymbol]:
     """Runs the filter over every symbol and session of a simulated tape whose rows and truth lie in memory, in tape order.
 
     `know_regime`: a bound from above on what pooling the regime over all symbols could add. `evidence`: which observations the filter may
-    use (activity, direction of changes, trade signs, lean of the sizes).
+    use, such as NO_MEMORY.
     """
     symbols = int(ticks["symbol"].max()) + 1
     table = parameters(symbols)
@@ -79,10 +84,9 @@ def best_achievable(
             known = place.regime.astype(np.int64) if know_regime else np.zeros(0, np.int64)
             for delay in delays_ms:
                 p_up = np.full(len(place.ticks), np.nan)
-                tradeable = np.zeros(len(place.ticks), np.uint8)
                 filter_symbol(
                     place.ticks, table[symbol : symbol + 1], common, by_regime, stay_ms, lead_ms, lead_up, float(delay), known,
-                    np.array(evidence), open_ns / 1e6, p_up, tradeable,
+                    np.array(evidence), open_ns / 1e6, p_up,
                 )  # fmt: skip
                 place.filtered[delay] = p_up
             out.append(place)
