@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from numba import njit
 
+from schemas.ticks import TRADE
+
 IN_ORDER = 0
 UNKNOWN_SYMBOL = 1
 OUT_OF_ORDER = 2
 WRONG_SEQUENCE = 3
 NEGATIVE_LATENESS = 4
-TRADE = 2
 
 
 @njit(nogil=True, cache=True)
@@ -136,7 +137,7 @@ def merge_runs(windows, place, length, rank, heap, size, key, before, next_seq, 
     """Merges the windows of sorted runs by (ts_ns, rank) into `out` and numbers the records of each symbol.
 
     windows TICK_V1 (slots, rows); place, length, rank int64 (slots,): next record, records and priority of each slot's run.
-    heap int64 (slots,): slots in use, the first `size`; key int64 (slots,): room. next_seq uint64 (symbols,). Stops where `out`
+    heap int64 (slots,): slots in use, the first `size`; key int64 (slots,): room. next_seq int64 (symbols,). Stops where `out`
     is full, a window is used up, or the next record's time is not below `before`. Returns (records written, slot used up or -1).
     """
     for j in range(size):

@@ -7,7 +7,6 @@ folders whose writer is gone.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -23,6 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from operators.sources.tape.counts import SymbolCounts
+from operators.sources.tape.disk import writing
 from operators.sources.tape.format import (
     BATCH_ROWS,
     MANIFEST,
@@ -42,7 +42,7 @@ from operators.sources.tape.kernels import (
     WRONG_SEQUENCE,
     fill_partitions,
 )
-from schemas.errors import RefusedError, SpiketapeError, TapeError
+from schemas.errors import RefusedError, TapeError
 from schemas.instruments import InstrumentList
 from schemas.ticks import TICK_V1, TICK_VERSION, Ticks, shard_of
 
@@ -296,20 +296,11 @@ class TapeWriter:
     def _guarded(self) -> Iterator[None]:
         """What fails inside ends the write and leaves nothing; errors of the disk are told as such."""
         try:
-            yield
-        except OSError as e:
-            self.abort()
-            raise disk_error(e, self.path) from e
+            with writing(self.path):
+                yield
         except BaseException:
             self.abort()
             raise
-
-
-def disk_error(e: OSError, path: Path) -> SpiketapeError:
-    """The error to show where the disk failed while a tape was written."""
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SpiketapeError(f"the disk is full while writing the tape {path}; nothing of it was kept: make room, or write elsewhere")
-    return SpiketapeError(f"the tape {path} cannot be written: {e.strerror or e}")
 
 
 def _refuse_taken(path: Path, overwrite: bool) -> None:
