@@ -17,7 +17,7 @@
 | time_in_force | u1 | TimeInForce |
 | flags | u1 | POST_ONLY, REDUCE_ONLY |
 | account | u1 | place of the account in the deployment's list |
-| pad | u1 x 6 | zero |
+| pad | V6 | zero |
 
 `EXECUTION_REPORT`, 88 bytes, one per thing that happened to an order at the venue:
 
@@ -70,7 +70,7 @@ ORDER_REQUEST: Final = np.dtype(
         ("time_in_force", "u1"),
         ("flags", "u1"),
         ("account", "u1"),
-        ("pad", "u1", (6,)),
+        ("pad", "V6"),
     ]
 )
 EXECUTION_REPORT: Final = np.dtype(

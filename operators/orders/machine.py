@@ -150,7 +150,8 @@ def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState
     elif event == E.REJECT:
         legal = legal and order.filled == 0
     if not legal:
-        msg = f"order {order.order_n}: {event.name} {quantity or ''} is illegal in {state.name} with {order.filled} of {order.quantity} filled"
+        what = f"{event.name} of {quantity}" if event == E.FILL else event.name
+        msg = f"order {order.order_n}: {what} is illegal in {state.name} with {order.filled} of {order.quantity} filled"
         raise IllegalTransition(msg)
     if event == E.FILL:
         left = order.leaves - quantity
