@@ -13,7 +13,8 @@ from bytewax.operators import KeyedStream
 from operators.book.driver import AccountStage
 from operators.timeline.aligner import Aligner, common_ranges
 from operators.timeline.control import Credit, Meters
-from operators.timeline.lift import Lifted, lift
+from operators.timeline.lift import lift
+from operators.timeline.logic import Lifted
 from schemas.ranges import SliceOut
 from schemas.tables import Rows
 

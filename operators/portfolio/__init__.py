@@ -1,6 +1,7 @@
 """Portfolio: exact positions, fees and which executions were booked already."""
 
 from operators.portfolio.accounting import (
+    INT64_MAX,
     Booked,
     CurrencyError,
     MoneyOverflowError,
@@ -15,9 +16,10 @@ from operators.portfolio.accounting import (
     unrealised2,
 )
 from operators.portfolio.fees import FeeMeter, FeeTally, no_fees
-from operators.portfolio.trades import ConflictingTradeError, is_new_trade
+from operators.portfolio.trades import ConflictingTradeError, Trade, is_new_trade
 
 __all__ = [
+    "INT64_MAX",
     "Booked",
     "ConflictingTradeError",
     "CurrencyError",
@@ -25,6 +27,7 @@ __all__ = [
     "FeeTally",
     "MoneyOverflowError",
     "Position",
+    "Trade",
     "apply_fill",
     "average_cost_e10",
     "flat_position",

@@ -15,11 +15,12 @@ from operators.risk.checks import (
     share_e8,
 )
 from operators.risk.modes import MAY_FOLLOW, Mode, next_mode
-from operators.risk.rules import RiskRule, rules_table
+from operators.risk.rules import RULES, RiskRule, rules_table
 
 __all__ = [
     "E8",
     "MAY_FOLLOW",
+    "RULES",
     "Decision",
     "Entry",
     "Fraction8",

@@ -1,0 +1,8 @@
+"""Book: an account's decisions slice by slice, and the driver that steps venue and book in turn."""
+
+from operators.book.book import Book, Wish
+from operators.book.desk import Desk, Report
+from operators.book.driver import AccountStage
+from operators.book.rows import RowBook
+
+__all__ = ["AccountStage", "Book", "Desk", "Report", "RowBook", "Wish"]

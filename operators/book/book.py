@@ -1,0 +1,480 @@
+"""An account's decisions: what is done at the end of a slice with its signals, marks and reports. Plain Python, exact integers.
+
+`Book.decide` is the whole of it, for one slice k (end of slice, event time (k + 1) * W; orders leave then, or `feed_delay_ms`
+later):
+
+1. executions and other reports visible at k are booked: position, fee, cash;
+2. the account is evaluated; a drawdown at the limit trips the kill switch (mode emergency);
+3. signals: one that finds no deal asks risk for an entry; one that is not the deal's own side (the other, or hold) leaves it.
+   A reversal leaves first: the other side is entered by a later signal;
+4. every deal in hand is looked at: a stop for what was filled, timeouts, holding time, the close, the way out.
+
+A slice in which nothing is due leaves the state as it is, so the driver may skip it or not.
+
+Orders of a deal: the entry (post-only limit at the own touch, or market); a reduce-only stop at the venue for what each decision
+learns was filled, all at one price; the way out, a reduce-only limit at the own touch and, after `exit_timeout_s` or where it is urgent, a
+reduce-only market order. The stops rest until the position is flat; being reduce-only, none of these can overshoot.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from operators.book.deals import LEAVING, OPEN, Deal, account_of, new_deal, stray_deal
+from operators.book.desk import NO_ORDER, Desk, Report
+from operators.book.listings import FOREVER_NS, Market
+from operators.book.measures import ADVERSE_NS, new_tally
+from operators.book.rows import RowBook
+from operators.book.scan_kernels import (
+    ASK,
+    BASE2,
+    BID,
+    BUSY,
+    DAY,
+    DAY2,
+    EXPOSURE2,
+    IDLE,
+    LAST2,
+    LAST_BASE2,
+    MONEY,
+    OVERFLOW,
+    PEAK2,
+    WORST_PEAK2,
+    evaluate,
+    revalue,
+)
+from operators.orders import Order
+from operators.portfolio import (
+    CurrencyError,
+    MoneyOverflowError,
+    apply_fill,
+    flat_position,
+    is_new_trade,
+)
+from operators.risk import (
+    E8,
+    Entry,
+    Mode,
+    RiskRule,
+    check_entry,
+    largest_position,
+    next_mode,
+    reached,
+    risk_limits,
+    share_e8,
+)
+from operators.timeline.stage import State
+from schemas.errors import UsageError
+from schemas.instruments import InstrumentList
+from schemas.orders import POST_ONLY, REDUCE_ONLY, Reason, ReportKind, Requests
+from schemas.settings import Settings
+from schemas.tables import MONEY_EXPONENT, NO_SYMBOL, Intent, Liquidity, OrderType
+
+SECOND_NS: Final = 1_000_000_000
+
+
+def too_large(account: str, k: int) -> str:
+    """What to say of an equity that the state cannot hold."""
+    return f"account {account}: the equity in slice {k} does not fit 64 bits of 1e-10; reduce the capital or the position limits"
+
+
+class Wish(NamedTuple):
+    """The last action of a symbol in the slice: -1 sell, 0 hold, 1 buy, with the signal's calibrated confidence."""
+
+    symbol: int
+    action: int
+    confidence_e6: int
+
+
+class Book:
+    """The decisions of one account. Immutable; everything that changes is in the state."""
+
+    def __init__(self, instruments: InstrumentList, settings: Settings) -> None:
+        self.instruments = instruments
+        self.key = settings.account.id
+        self.slice_ns = settings.slice_ns
+        self.delay_ns = settings.book.feed_delay_ms * 1_000_000
+        self.markets = [Market(instruments, i, settings.account.currency) for i in range(len(instruments.instruments))]
+        self.limits = risk_limits(settings.risk)
+        self.risk = settings.risk
+        self.strict = settings.profile == "strict"
+        book = settings.book
+        self.passive = book.entry == "passive"
+        self.holding_ns = int(book.holding_s * SECOND_NS)
+        self.entry_timeout_ns = int(book.entry_timeout_s * SECOND_NS)
+        self.exit_timeout_ns = int(book.exit_timeout_s * SECOND_NS)
+        self.close_margin_ns = 0 if book.hold_overnight else int(book.flat_before_close_s * SECOND_NS)
+        self.overnight = book.hold_overnight
+        capital = settings.account.capital.scaleb(MONEY_EXPONENT)
+        if capital != int(capital) or not 0 < capital < 2**61:
+            given = settings.account.capital
+            msg = f"account.capital must be above 0, a multiple of 1e-{MONEY_EXPONENT} and below 230 million, given {given}"
+            raise UsageError(msg)
+        self.capital = int(capital)
+
+    def start(self) -> State:
+        """An account with its capital and nothing else."""
+        n = len(self.markets)
+        money = np.zeros(MONEY, np.int64)
+        for field in (BASE2, PEAK2, DAY2, LAST2, LAST_BASE2, WORST_PEAK2):
+            money[field] = 2 * self.capital
+        money[DAY] = -(2**62)
+        return {
+            "mode": int(Mode.NORMAL),
+            "wanted_mode": -1,
+            "money": money,
+            "market": np.zeros((n, 5), np.int64),
+            "weight": np.zeros(n, np.int64),
+            "stance": np.zeros(n, np.int8),
+            "positions": {},
+            "deals": {},
+            "orders": {},
+            "n": {"verdicts": 0, "executions": 0, "positions": 0, "equity": 0},
+            "tallies": {},
+            "marking": [],
+        }
+
+    def next_due(self, state: State) -> int:
+        """The first slice that must be looked at if nothing is reported or signalled before."""
+        if state["wanted_mode"] >= 0:
+            return -1
+        due_ns = min((deal["due_ns"] for deal in state["deals"].values()), default=FOREVER_NS)
+        due = self._slice_of(due_ns)
+        if state["marking"]:
+            due = min(due, state["marking"][0][0])
+        return due
+
+    def desk(self, state: State, rows: RowBook) -> Desk:
+        """The order desk for a step; `state["orders"] = desk.close(...)` ends it."""
+        return Desk(self.key, self.markets, state["orders"], rows)
+
+    def decide(self, state: State, desk: Desk, k: int, wishes: list[Wish], reports: list[Report]) -> Requests:
+        """Decides at the end of slice k; `state["market"]` holds the marks of that end. Returns the requests that leave."""
+        desk.begin(k, (k + 1) * self.slice_ns + self.delay_ns)
+        for report in reports:
+            self._report(state, desk, report)
+        self._evaluate(state, k)
+        self._modes(state, desk)
+        for wish in wishes:
+            self._wish(state, desk, wish)
+        for symbol in sorted(state["deals"]):
+            self._advance(state, desk, symbol, state["deals"][symbol])
+        if state["mode"] == Mode.REDUCED:
+            self._reduce(state, desk)
+        self._mark_out(state, k)
+        return desk.requests()
+
+    def _slice_of(self, t_ns: int) -> int:
+        return -(-(t_ns - self.delay_ns) // self.slice_ns) - 1
+
+    def _evaluate(self, state: State, k: int) -> None:
+        money = state["money"]
+        evaluate(money, k, self.slice_ns)
+        if money[OVERFLOW]:
+            raise MoneyOverflowError(too_large(self.key, k))
+
+    # reports
+
+    def _report(self, state: State, desk: Desk, report: Report) -> None:
+        order = desk.receive(report)
+        if order is None:
+            return
+        symbol, n = order.symbol, order.order_n
+        deal: Deal | None = state["deals"].get(symbol)
+        r = report.fields()
+        kind = int(r["kind"])
+        if deal is None:
+            if kind != ReportKind.FILL:
+                return
+            deal = state["deals"][symbol] = stray_deal(order.side)
+        if kind == ReportKind.FILL:
+            trade = (order.side, int(r["price"]), int(r["quantity"]))
+            if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
+                self._fill(state, desk, deal, order, report, r)
+        elif kind == ReportKind.TRIGGERED:
+            deal["triggered"].append(n)
+            if deal["phase"] == OPEN:
+                self._leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
+            deal["urgent"] = True
+        elif kind in (ReportKind.REJECTED, ReportKind.EXPIRED) and order.type == OrderType.STOP and deal["phase"] == OPEN:
+            self._leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
+        if not order.open:
+            for orders in (deal["working"], deal["triggered"]):
+                if n in orders:
+                    orders.remove(n)
+        state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
+        deal["due_ns"] = 0
+
+    def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: np.void) -> None:
+        symbol, side = order.symbol, order.side
+        market = self.markets[symbol]
+        if not market.listing.same_currency:
+            msg = (
+                f"account {self.key}: a fill of {market.name} is in {market.currency}, for which the account has no rate; "
+                "make the instrument not tradeable or keep its own account"
+            )
+            raise CurrencyError(msg)
+        ts_ns, price, quantity, liquidity = int(r["ts_ns"]), int(r["price"]), int(r["quantity"]), int(r["liquidity"])
+        scale = market.listing.scale
+        notional = price * quantity * scale
+        fee = market.fees.charge(account_of(deal, order.order_n)["fees"], side, quantity, notional, liquidity)
+        position = state["positions"].setdefault(symbol, flat_position())
+        booked = apply_fill(position, side, notional, quantity, fee)
+        state["money"][BASE2] -= 2 * (side * notional + fee)
+        state["weight"][symbol] = position["quantity"] * scale
+        revalue(state["market"], state["weight"], state["money"])
+        desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, int(r["queue_ahead"]), symbol, side, liquidity)
+        bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
+        desk.rows.position(desk.k, desk.now, symbol, position, bid + ask, scale, market.listing.size_exponent)
+        tally = self._tally(state, symbol)
+        tally["fills"] += 1
+        tally["maker_fills"] += liquidity == Liquidity.MAKER
+        tally["quantity"] += quantity
+        tally["volume"] += notional
+        tally["fees"] += fee
+        if booked.closed_trip is not None:
+            tally["trips"] += 1
+            tally["won"] += booked.closed_trip > 0
+        if report.mid2_before:
+            tally["spread2"] += side * (report.mid2_before * quantity * scale - 2 * notional)
+            due = max(-(-(ts_ns + ADVERSE_NS) // self.slice_ns) - 1, desk.k)
+            insort(state["marking"], (due, symbol, side * quantity * scale, report.mid2_before))
+        if order.order_n == deal["entry"]:
+            if deal["opened_ns"] < 0:
+                deal["opened_ns"] = ts_ns
+            deal["unprotected"] += quantity
+
+    def _place(self, state: State, desk: Desk, symbol: int, deal: Deal, kind: OrderType, side: int, quantity: int, **terms: int) -> int:
+        """Sends an order of the deal; stops rest over the close. Returns its number."""
+        n = desk.place(symbol, kind, side, quantity, rests=kind == OrderType.STOP, **terms)
+        if desk.live(n) is not None:
+            deal["working"].append(n)
+        self._tally(state, symbol)["orders"] += 1
+        return n
+
+    def _cancel(self, state: State, desk: Desk, symbol: int, n: int, reason: Reason) -> None:
+        if desk.cancel(n, reason):
+            self._tally(state, symbol)["cancels"] += 1
+
+    # modes
+
+    def _modes(self, state: State, desk: Desk) -> None:
+        money = state["money"]
+        fallen, peak = int(money[PEAK2] - money[LAST2]), int(money[PEAK2])
+        if state["mode"] != Mode.EMERGENCY and reached(fallen, peak, self.limits.drawdown):
+            self._change_mode(state, desk, Mode.EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), self.limits.drawdown.e8)
+        wanted = state["wanted_mode"]
+        if wanted >= 0:
+            state["wanted_mode"] = -1
+            if wanted != state["mode"]:
+                self._change_mode(state, desk, next_mode(Mode(state["mode"]), Mode(wanted)), RiskRule.MODE, wanted * E8, state["mode"] * E8)
+
+    def _change_mode(self, state: State, desk: Desk, mode: Mode, rule: RiskRule, value_e8: int, limit_e8: int) -> None:
+        state["mode"] = int(mode)
+        desk.rows.verdict(desk.k, desk.now, NO_SYMBOL, Intent.CHANGE_MODE, True, rule, value_e8, limit_e8, 0, 0)
+        if mode == Mode.EMERGENCY:
+            for symbol in sorted(state["deals"]):
+                deal = state["deals"][symbol]
+                for n in deal["working"]:
+                    self._cancel(state, desk, symbol, n, Reason.CANCEL_KILL)
+                self._leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=True)
+
+    def _reduce(self, state: State, desk: Desk) -> None:
+        """Mode reduced: positions are left one after the other."""
+        deals = state["deals"]
+        if any(deal["phase"] == LEAVING for deal in deals.values()):
+            return
+        for symbol in sorted(deals):
+            self._leave(state, desk, symbol, deals[symbol], Intent.FLATTEN, urgent=False)
+            self._advance(state, desk, symbol, deals[symbol])
+            return
+
+    # signals and entries
+
+    def _wish(self, state: State, desk: Desk, wish: Wish) -> None:
+        deal = state["deals"].get(wish.symbol)
+        if deal is None:
+            if wish.action:
+                self._enter(state, desk, wish)
+        elif deal["phase"] == OPEN and wish.action != deal["side"]:
+            self._leave(state, desk, wish.symbol, deal, Intent.EXIT, urgent=False)
+
+    def _enter(self, state: State, desk: Desk, wish: Wish) -> None:
+        symbol, side = wish.symbol, wish.action
+        market = self.markets[symbol]
+        listing = market.listing
+        opens, closes = market.session(desk.now)
+        bid, ask, _, _, quote_ts = state["market"][symbol].tolist()
+        quoted = bid > 0 and quote_ts >= opens
+        price = stop = quantity = 0
+        money = state["money"]
+        equity2 = int(money[LAST2])
+        if quoted:
+            price = market.passive(side, bid, ask) if self.passive else (ask if side > 0 else bid)
+            distance = max(self.risk.stop_spreads * (ask - bid), self.risk.stop_min_ticks * market.price_tick)
+            stop = market.stop_at(side, price, distance)
+            quantity = largest_position(self.limits.position, equity2, price, listing)
+        expected = self._expected(market, side, quantity, price, ask - bid, wish.confidence_e6)
+        inside = opens <= desk.now
+        entry = Entry(
+            side=side,
+            quantity=quantity,
+            price=price,
+            stop=stop,
+            quoted=quoted,
+            held=0,
+            others2=int(money[EXPOSURE2]) + self._in_flight2(state, desk),
+            equity2=equity2,
+            peak2=int(money[PEAK2]),
+            day2=int(money[DAY2]),
+            mode=state["mode"],
+            open_orders=sum(len(deal["working"]) for deal in state["deals"].values()),
+            session_left_ns=closes - desk.now if inside else 0,
+            session_next_ns=0 if inside or opens == FOREVER_NS else opens - desk.now,
+            close_margin_ns=self.close_margin_ns,
+            expected_e10=expected,
+            strict=self.strict,
+        )
+        verdict = check_entry(self.limits, listing, entry)
+        intent = Intent.ENTER_LONG if side > 0 else Intent.ENTER_SHORT
+        desk.rows.verdict(
+            desk.k,
+            desk.now,
+            symbol,
+            intent,
+            verdict.approved,
+            verdict.rule,
+            verdict.value_e8,
+            verdict.limit_e8,
+            quantity,
+            verdict.largest_passing,
+        )
+        tally = self._tally(state, symbol)
+        tally["intents"] += 1
+        if not verdict.approved:
+            tally["refusals"][int(verdict.rule)] = tally["refusals"].get(int(verdict.rule), 0) + 1
+            return
+        deal = new_deal(side, stop, desk.now + self.entry_timeout_ns, FOREVER_NS if self.overnight else closes - self.close_margin_ns)
+        state["deals"][symbol] = deal
+        kind, flags = (OrderType.LIMIT, POST_ONLY) if self.passive else (OrderType.MARKET, 0)
+        deal["entry"] = self._place(state, desk, symbol, deal, kind, side, quantity, price=price if self.passive else 0, flags=flags)
+        state["stance"][symbol] = side
+
+    def _expected(self, market: Market, side: int, quantity: int, price: int, spread: int, confidence_e6: int) -> int:
+        """Expected value of a round trip in 1e-10, after costs; deliberately simple.
+
+        The signal's confidence c is the calibrated probability that the next move goes its way; a move is taken to be one spread.
+        A passive entry earns half a spread and the exit, taken to be at the market, pays half; a market entry pays half as well.
+        Fees: the entry's as maker or taker, the exit's as taker. Adverse selection is not in it.
+        """
+        if quantity == 0:
+            return 0
+        unit = quantity * market.listing.scale
+        edge = (2 * confidence_e6 - 1_000_000) * spread * unit // 1_000_000
+        notional = price * unit
+        fees = market.fees.whole(side, quantity, notional, Liquidity.MAKER if self.passive else Liquidity.TAKER)
+        fees += market.fees.whole(-side, quantity, notional, Liquidity.TAKER)
+        return edge - (0 if self.passive else spread * unit) - fees
+
+    def _in_flight2(self, state: State, desk: Desk) -> int:
+        total = 0
+        for symbol, deal in state["deals"].items():
+            entry = desk.live(deal["entry"])
+            if entry is not None:
+                bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
+                price2 = 2 * entry.price or bid + ask
+                total += entry.leaves * price2 * self.markets[symbol].listing.scale
+        return total
+
+    # the way of a deal
+
+    def _leave(self, state: State, desk: Desk, symbol: int, deal: Deal, intent: Intent, *, urgent: bool) -> None:
+        """Turns a deal to the way out. Always allowed; with a position it is an intent with a verdict."""
+        deal["phase"] = LEAVING
+        deal["urgent"] = deal["urgent"] or urgent
+        state["stance"][symbol] = BUSY
+        held = self._held(state, symbol)
+        if held:
+            size = abs(held)
+            value = size * E8 // 10 ** self.markets[symbol].listing.size_exponent
+            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, RiskRule.REDUCES_RISK, value, 0, size, size)
+            self._tally(state, symbol)["intents"] += 1
+
+    def _advance(self, state: State, desk: Desk, symbol: int, deal: Deal) -> None:
+        """Looks at a deal: what is due is done, and `due_ns` says when to look again."""
+        held = self._held(state, symbol)
+        if deal["unprotected"]:
+            size, deal["unprotected"] = deal["unprotected"], 0
+            self._place(state, desk, symbol, deal, OrderType.STOP, -deal["side"], size, stop_price=deal["stop_price"], flags=REDUCE_ONLY)
+        if deal["phase"] == OPEN:
+            entering = desk.live(deal["entry"]) is not None
+            if desk.now >= deal["flat_ns"]:
+                self._leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=False)
+            elif held and desk.now >= deal["opened_ns"] + self.holding_ns:
+                self._leave(state, desk, symbol, deal, Intent.EXIT, urgent=False)
+            elif not held and not entering:
+                deal["phase"] = LEAVING
+            else:
+                due = deal["flat_ns"]
+                if held:
+                    due = min(due, deal["opened_ns"] + self.holding_ns)
+                if entering and desk.now >= deal["entry_due_ns"]:
+                    self._cancel(state, desk, symbol, deal["entry"], Reason.CANCEL_TIMEOUT)
+                elif entering:
+                    due = min(due, deal["entry_due_ns"])
+                deal["due_ns"] = due
+                return
+        self._way_out(state, desk, symbol, deal, held)
+
+    def _way_out(self, state: State, desk: Desk, symbol: int, deal: Deal, held: int) -> None:
+        deal["due_ns"] = FOREVER_NS
+        self._cancel(state, desk, symbol, deal["entry"], Reason.CANCEL_SIGNAL)
+        if not held:
+            for n in deal["working"]:
+                self._cancel(state, desk, symbol, n, Reason.CANCEL_SIBLING_FILLED)
+            if not deal["working"]:
+                del state["deals"][symbol]
+                state["stance"][symbol] = IDLE
+            return
+        opens, _ = self.markets[symbol].session(desk.now)
+        if opens > desk.now:
+            deal["due_ns"] = opens
+            return
+        left = desk.live(deal["exit"])
+        if left is not None and left.type == OrderType.MARKET:
+            return
+        if sum(desk.order(n).leaves for n in deal["triggered"]) >= abs(held):
+            return
+        side = -1 if held > 0 else 1
+        if deal["exit"] == NO_ORDER and not deal["urgent"]:
+            bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
+            price = self.markets[symbol].passive(side, bid, ask)
+            deal["exit"] = self._place(state, desk, symbol, deal, OrderType.LIMIT, side, abs(held), price=price, flags=REDUCE_ONLY)
+            deal["exit_due_ns"] = deal["due_ns"] = desk.now + self.exit_timeout_ns
+        elif left is not None and not deal["urgent"] and desk.now < deal["exit_due_ns"]:
+            deal["due_ns"] = deal["exit_due_ns"]
+        else:
+            self._cancel(state, desk, symbol, deal["exit"], Reason.CANCEL_TIMEOUT)
+            deal["exit"] = self._place(state, desk, symbol, deal, OrderType.MARKET, side, abs(held), flags=REDUCE_ONLY)
+
+    def _held(self, state: State, symbol: int) -> int:
+        position = state["positions"].get(symbol)
+        return 0 if position is None else position["quantity"]
+
+    # measures
+
+    def _tally(self, state: State, symbol: int) -> Any:
+        tally = state["tallies"].get(symbol)
+        if tally is None:
+            tally = state["tallies"][symbol] = new_tally()
+        return tally
+
+    def _mark_out(self, state: State, k: int) -> None:
+        marking = state["marking"]
+        while marking and marking[0][0] <= k:
+            _, symbol, weight, before2 = marking.pop(0)
+            bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
+            state["tallies"][symbol]["adverse2"] += weight * (bid + ask - before2)
