@@ -126,6 +126,10 @@ class Tape:
     def partitions(self) -> int:
         return len(self._files)
 
+    def partition_of(self, symbol: str) -> int:
+        """The partition that holds a symbol's ticks."""
+        return shard_of(symbol, self.manifest.shards) % self.partitions
+
     def rows(self, partition: int) -> int:
         """Rows of a partition."""
         return self._files[partition].entry.rows
@@ -158,7 +162,7 @@ class Tape:
         m = self.manifest
         counts = SymbolCounts(len(m.instruments.symbols))
         room = np.empty(max([BATCH_ROWS, *(b.rows for p in m.partitions for b in p.batches)]), TICK_V1)
-        partition_of = np.array([shard_of(s, m.shards) % self.partitions for s in m.instruments.symbols], np.int64)
+        partition_of = np.array([self.partition_of(s) for s in m.instruments.symbols], np.int64)
         for p, file in enumerate(self._files):
             file.check_whole()
             last = np.array([-(2**63), 0], np.int64)
