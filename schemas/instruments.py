@@ -56,7 +56,12 @@ class ConditionTable(BaseModel):
 
 
 class Instrument(BaseModel):
-    """One tradeable or observed symbol. Exponents: value = integer * 10**-exponent; `tick_size`, `lot_size` in those units."""
+    """One tradeable or observed symbol. Exponents: value = integer * 10**-exponent; `tick_size`, `lot_size` in those units.
+
+    Raises InstrumentError where the exponents add up to more than money has, or where `price_max` times `size_max` does not fit
+    into 64 bits: such an instrument is refused, so compiled code may multiply a price by a size. Sums of such products, and products
+    scaled to money (`notional_scale`), need not fit: those are Python integers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,8 +80,8 @@ class Instrument(BaseModel):
     tradeable: bool = True
     sized: bool = Field(True, description="False where the source has no sizes (forex): a size of 0 is then valid")
     leader: str | None = Field(None, description="symbol whose moves may lead this one; feeds the lead feature")
-    price_max: int = Field(2**47, gt=0, description="largest price in fixed point that this instrument may show")
-    size_max: int = Field(2**47, gt=0, description="largest size in fixed point")
+    price_max: int = Field(10**10, gt=0, le=2**53, description="largest price in fixed point; a larger one is a dead letter")
+    size_max: int = Field((2**63 - 1) // 10**10, gt=0, le=2**53, description="largest size in fixed point; a larger one is a dead letter")
 
     @model_validator(mode="after")
     def _exact_money(self) -> Instrument:
@@ -85,7 +90,13 @@ class Instrument(BaseModel):
                 f"{self.symbol}: price exponent {self.price_exponent} and size exponent {self.size_exponent} add up to more than "
                 f"{MONEY_EXPONENT}, so that price times size is no exact amount of money; use coarser fixed point"
             )
-            raise ValueError(msg)
+            raise InstrumentError(msg)
+        if self.price_max * self.size_max >= 2**63:
+            msg = (
+                f"{self.symbol}: a price of {self.price_max} times a size of {self.size_max} overflows 64 bits; use coarser fixed point "
+                "or state a smaller price_max or size_max"
+            )
+            raise InstrumentError(msg)
         return self
 
     def price(self, value: int) -> Decimal:
