@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bytewax.operators as op
+import numpy as np
+import numpy.typing as npt
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
@@ -29,6 +31,7 @@ from operators.sources.replay import Position
 from operators.spiking import SpikingStage, TickNetwork
 from operators.spiking.operator import infer
 from operators.timeline.control import Credit, Meters
+from operators.timeline.logic import StageLogic
 from operators.timeline.stage import ShardPlace, shard_places
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
@@ -48,6 +51,14 @@ class Stages:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", shard_places(self.instruments, self.settings))
+
+    @property
+    def shard_index(self) -> npt.NDArray[np.int32]:
+        """Place of each symbol's shard in `shards`, -1 where the symbol is not read."""
+        index = np.full(len(self.instruments.symbols), -1, np.int32)
+        for i, place in enumerate(self.places.values()):
+            index[list(place.symbols)] = i
+        return index
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -90,7 +101,7 @@ def build(
     spikes = encode("encode", featured, stages.places, stages.encoding, meters)
     scores = infer("infer", spikes, stages.places, stages.spiking, meters)
     slices = decode("decode", scores, stages.places, stages.decoding, meters)
-    rows = account("account", slices, stages.settings.account.id, stages.shards, stages.account, credit, meters)
+    rows = account("account", slices, stages.settings.account.id, stages.shards, stages.account, credit, meters, accounts)
     for name, sink in sinks.items():
         op.output(name, rows, sink)
     return flow

@@ -14,7 +14,7 @@ from operators.book.driver import AccountStage
 from operators.timeline.aligner import Aligner, common_ranges
 from operators.timeline.control import Credit, Meters
 from operators.timeline.lift import lift
-from operators.timeline.logic import Lifted
+from operators.timeline.logic import Lifted, StageLogic
 from schemas.ranges import SliceOut
 from schemas.tables import Rows
 
@@ -55,12 +55,14 @@ def account(
     stage_of: Callable[[str], AccountStage],
     credit: Credit,
     meters: Meters,
+    logics: dict[str, StageLogic],
 ) -> KeyedStream[Any]:
-    """Books an account from all shards. Downstream: tuples of rows, everything that the sinks store."""
+    """Books an account from all shards. Downstream: tuples of rows, everything that the sinks store. `logics`: see Lifted."""
 
     def addressed(item: tuple[str, SliceOut]) -> tuple[str, SliceOut]:
         return account_id, item[1]
 
     merged = op.map("address", up, addressed)
-    lifted = Lifted(step_id.rsplit(".", 1)[-1], lambda _: account_id, lambda key: AccountJoint(stage_of(key), shards, credit), meters)
+    name = step_id.rsplit(".", 1)[-1]
+    lifted = Lifted(name, lambda _: account_id, lambda key: AccountJoint(stage_of(key), shards, credit), meters, logics)
     return lift("stage", merged, lifted)

@@ -1,44 +1,22 @@
-"""What a recovery directory belongs to: one process at a time, and one set of steps with their state versions.
+"""What a recovery directory belongs to: one set of steps with their state versions.
 
-Bytewax silently drops the state of a renamed step and lets two instances share a directory. So the directory carries a
-registry of step ids, written at the first start and compared at each later one, and a lock.
+Bytewax silently drops the state of a renamed step. So the directory carries a registry of step ids, written at the first start
+and compared at each later one. Bytewax also lets two instances share a directory: whoever opens it must hold the lock of the
+run folder around it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from schemas.errors import RefusedError, SpiketapeError, StateMismatchError
+from schemas.errors import SpiketapeError, StateMismatchError
 
 REGISTRY = "steps.json"
-LOCK = "lock"
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds the directory's exclusive lock while the block runs. RefusedError names the process that has it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("a+") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            f.seek(0)
-            owner = f.read().strip() or "unknown"
-            msg = f"{directory} is in use by process {owner}; wait for it to end, or stop it with: kill -TERM {owner}"
-            raise RefusedError(msg) from e
-        f.seek(0)
-        f.truncate()
-        f.write(str(os.getpid()))
-        f.flush()
-        yield
 
 
 def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, bool]:
@@ -47,6 +25,7 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
     `steps`: the flow's stateful step ids with their state versions. Raises StateMismatchError naming each step that the
     store knows and the flow does not, or the other way round, and each state that is newer than the code.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     registry = directory / REGISTRY
     if not registry.exists():
         for stale in directory.glob("part-*.sqlite3*"):

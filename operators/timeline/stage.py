@@ -65,9 +65,13 @@ class ShardPlace:
 
 
 def shard_places(instruments: InstrumentList, settings: Settings) -> dict[int, ShardPlace]:
-    """The shards that own at least one instrument."""
+    """The shards that own at least one instrument that is read: those of `replay.symbols` and their leaders, or all."""
+    chosen = set(settings.replay.symbols) or set(instruments.symbols)
+    chosen |= {i.leader for i in instruments.instruments if i.symbol in chosen and i.leader is not None}
     owned: dict[int, list[int]] = {}
     for i, symbol in enumerate(instruments.symbols):
+        if symbol not in chosen:
+            continue
         owned.setdefault(shard_of(symbol, settings.shards), []).append(i)
     places = {}
     for shard, symbols in sorted(owned.items()):

@@ -22,6 +22,8 @@ class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
     def __init__(self, source: TapeSource, resume: dict[str, Any] | None) -> None:
         self._source = source
         self._position = source.cursor.start() if resume is None else Position.restored(resume)
+        self._first_rows = source.cursor.rows_read(self._position)
+        source.finished = self._position.finished
         self._meter = source.meters.new(source.step)
         self._awake: datetime | None = None
         self._began: tuple[float, int] | None = None
@@ -42,6 +44,8 @@ class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
             rows = s.cursor.rows_read(self._position)
         self._meter.items += rows - before
         s.on_rows(rows)
+        s.rows_this_attempt = rows - self._first_rows
+        s.finished = self._position.finished
         last = max((int(m.slices[-1]) for m in messages if isinstance(m, TickBatch)), default=None)
         if last is not None:
             s.credit.sent(0, last)
@@ -93,6 +97,8 @@ class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
         self.meters = meters
         self.speed = speed
         self.on_rows = on_rows
+        self.rows_this_attempt = 0
+        self.finished = False
 
     def list_parts(self) -> list[str]:
         """One part: sources on several workers starve each other (Bytewax pull request 556)."""

@@ -1,0 +1,45 @@
+"""The application: its commands, how errors end it, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flows.cli import model_commands, other_commands, replay_command, run_commands, tape_commands
+from flows.cli.output import stderr
+from schemas.errors import SpiketapeError
+
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 wrong use, 3 refused because of what is already there, 4 fenced by a newer instance, "
+    "5 state in the store does not fit the flow, 6 no progress, 130 and 143 drained after a signal."
+)
+
+app = typer.Typer(
+    name="spiketape",
+    help="A streaming trading pipeline whose brain is a spiking neural network. Start with: spiketape replay",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+tape_commands.add_to(app)
+replay_command.add_to(app)
+model_commands.add_to(app)
+run_commands.add_to(app)
+other_commands.add_to(app)
+
+
+def main() -> None:
+    """Runs a command. An error that a user can mend is one clear line, never a traceback."""
+    try:
+        app()
+    except SpiketapeError as e:
+        stderr.print(f"[red]error:[/red] {type(e).__name__}: ", end="", markup=True, highlight=False)
+        stderr.print(str(e), markup=False, highlight=False, soft_wrap=True)
+        for note in getattr(e, "__notes__", ()):
+            stderr.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -1,0 +1,57 @@
+"""What a replay reads: a tape, or by default the simulated one, which is made once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from operators.sources import simulator
+from operators.sources.simulator import simulate
+from operators.sources.tape import Tape
+from operators.timeline.stage import ShardPlace
+from schemas.errors import TapeError, UsageError
+from schemas.ticks import shard_of
+
+DEFAULT_TICKS = 2_000_000
+DEFAULT_SEED = 1
+
+
+def cache_dir() -> Path:
+    """`SPIKETAPE_CACHE`, else `spiketape` in the user's cache folder."""
+    named = os.environ.get("SPIKETAPE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spiketape"
+
+
+def default_tape(on_ticks: Callable[[int], None], ticks: int = DEFAULT_TICKS, seed: int = DEFAULT_SEED) -> Path:
+    """The simulated tape of this release's simulator, made if it is not there or damaged."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(simulator.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    path = cache_dir() / "tapes" / f"simulated-{ticks}-{seed}-{digest.hexdigest()[:12]}"
+    try:
+        Tape.open(path)
+    except TapeError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        simulate(path, ticks, seed, progress=on_ticks, overwrite=True)
+    return path
+
+
+def feeds_of(tape: Tape, places: dict[int, ShardPlace]) -> dict[int, tuple[int, ...]]:
+    """For each shard the partitions of a tape that hold its symbols."""
+    names = tape.instruments.symbols
+    return {
+        shard: tuple(sorted({shard_of(names[s], tape.manifest.shards) % tape.partitions for s in place.symbols}))
+        for shard, place in places.items()
+    }
+
+
+def check_symbols(tape: Tape, symbols: tuple[str, ...]) -> None:
+    """Raises UsageError where a chosen symbol is not on the tape."""
+    unknown = sorted(set(symbols) - set(tape.instruments.symbols))
+    if unknown:
+        msg = f"--symbols {','.join(unknown)}: not on the tape, which has {', '.join(tape.instruments.symbols)}"
+        raise UsageError(msg)

@@ -1,0 +1,267 @@
+"""Replay: a tape through the trading flow into a run folder, resumed where an earlier attempt was, byte-identical however it is run."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from bytewax.recovery import RecoveryConfig
+from bytewax.run import cli_main
+
+from flows.inputs import check_symbols, feeds_of
+from flows.offline import shard_outs
+from flows.results import codebook, run_result
+from flows.trading import Stages, build, steps
+from operators.sinks import Decision, Identity, Lake, Ledger, RunFolder, code_version
+from operators.sinks.operator import Holder, RowsSink
+from operators.sources.replay import TapeCursor
+from operators.sources.replay.operator import TapeSource
+from operators.sources.tape import Tape
+from operators.spiking import load_model
+from operators.timeline.control import Credit, Drain, Meters
+from operators.timeline.registry import opened
+from schemas.errors import SpiketapeError, UsageError
+from schemas.settings import Settings, settings_hash
+
+SINK_STEP = "rows"
+WARM_TICKS = 4096
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a replay is run; may change between attempts and never changes what comes out."""
+
+    workers: int = 1
+    batch_ticks: int = 131_072
+    epoch_s: float = 5.0
+    speed: float | None = None
+    lake: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("workers", self.workers, 1), ("batch-ticks", self.batch_ticks, 1), ("epoch-s", self.epoch_s, 0)):
+            if value < least:
+                msg = f"--{name} {value}: must be at least {least}"
+                raise UsageError(msg)
+        if self.speed is not None and self.speed <= 0:
+            msg = f"--speed {self.speed}: must be above 0 (a multiple of real time); leave it out for as fast as possible"
+            raise UsageError(msg)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt. `drained_by`: the signal that ended it early, then `run` is None; `already`: it was finished before."""
+
+    folder: RunFolder
+    run: dict[str, Any] | None
+    drained_by: int | None = None
+    already: bool = False
+
+
+def replay(
+    tape: Tape,
+    settings: Settings,
+    model_path: Path | None,
+    out: Path,
+    execution: Execution,
+    fresh: bool = False,
+    forget: bool = False,
+    on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Outcome:
+    """Replays a tape into the run folder `out`. `on_rows` is told rows read and rows in all.
+
+    Raises RefusedError for a folder in use or of another job, StateMismatchError where its state does not fit, TapeError, ModelError,
+    LakeError.
+    """
+    began = time.monotonic()
+    check_symbols(tape, settings.replay.symbols)
+    model = load_model(model_path)
+    stages = Stages(settings, tape.instruments, model, forget)
+    folder = RunFolder(out)
+    identity = Identity(
+        tape=tape.manifest.tape_hash,
+        settings=settings_hash(settings) + ("+forget" if forget else ""),
+        model=model.digest.hex(),
+        code=code_version(),
+    )
+    with folder.locked():
+        if folder.decide(identity, fresh) is Decision.FINISHED:
+            return Outcome(folder, folder.read_run(), already=True)
+        folder.write_settings(settings.model_dump(mode="json"))
+        recovery, resumed = opened(folder.recovery, steps({SINK_STEP: RowsSink.version}))
+        _warm(tape, stages)
+        attempt = _Attempt(tape, stages, folder, execution, on_rows)
+        setup_s = time.monotonic() - began
+        spent = attempt.run(recovery)
+        if attempt.drain.signal is not None and not attempt.finished:
+            return Outcome(folder, None, attempt.drain.signal)
+        run = run_result(
+            tape=tape,
+            stages=stages,
+            folder=folder,
+            ledger=attempt.ledger,
+            account=attempt.account,
+            meters=attempt.meters,
+            workers=execution.workers,
+            attempt={"resumed": resumed, "setup_s": setup_s, **spent},
+        )
+        folder.write_run(run)
+        return Outcome(folder, run)
+
+
+def cursor_of(tape: Tape, stages: Stages) -> TapeCursor:
+    """The cursor that reads what the stages' places need of a tape, from the warm-up to `--to`."""
+    shards = list(stages.places)
+    index = stages.shard_index
+    feeds = feeds_of(tape, dict(stages.places))
+    chosen = stages.settings.replay
+    first = None if chosen.from_ns is None else chosen.from_ns - chosen.warm_up_ns
+    return TapeCursor(tape, tape.partitions, shards, index, [feeds[s] for s in shards], stages.settings.slice_ns, first, chosen.to_ns)
+
+
+class _Attempt:
+    """One start of the flow: what it is built of, and what is left of it afterwards."""
+
+    def __init__(self, tape: Tape, stages: Stages, folder: RunFolder, execution: Execution, on_rows: Callable[[int, int], None]) -> None:
+        self.drain = Drain()
+        self.meters = Meters()
+        self._stages = stages
+        self._execution = execution
+        self._holder = Holder()
+        cursor = cursor_of(tape, stages)
+        total = cursor.rows_total
+        credit = Credit(stages.settings.max_open_slices)
+        self._source = TapeSource(
+            "ticks",
+            cursor,
+            execution.batch_ticks,
+            stages.settings.slice_ns,
+            self.drain,
+            credit,
+            self.meters,
+            execution.speed,
+            lambda rows: on_rows(rows, total),
+        )
+        listed = tape.instruments
+        scales = [i.notional_scale for i in listed.instruments]
+
+        def lake_of() -> Lake:
+            return Lake(folder.lake, listed, stages.settings, codebook())
+
+        sink = RowsSink(lambda: Ledger(listed.symbols, scales), lake_of if execution.lake else None, self._holder)
+        self.accounts: dict[str, Any] = {}
+        feeds = feeds_of(tape, dict(stages.places))
+        self._flow = build(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts)
+
+    def run(self, recovery: RecoveryConfig) -> dict[str, Any]:
+        """Runs the flow to the end of the tape or to a drain; returns what it cost."""
+        wall, cpu = time.monotonic(), time.process_time()
+        with self.drain.on_signals(), quiet_engine():
+            cli_main(
+                self._flow,
+                workers_per_process=self._execution.workers,
+                epoch_interval=timedelta(seconds=self._execution.epoch_s),
+                recovery_config=recovery,
+            )
+        if self._holder.lake is not None:
+            self._holder.lake.finish()
+        spent = {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        lake = self._holder.lake
+        return {
+            **spent,
+            "rows_this_attempt": self._source.rows_this_attempt,
+            "rows_skipped_by_token": 0 if lake is None else lake.skipped,
+            "peak_rss_mb": round(peak_mb, 1),
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final mark has been sent: the whole tape is through."""
+        return self._source.finished
+
+    @property
+    def ledger(self) -> Ledger:
+        assert self._holder.ledger is not None
+        return self._holder.ledger
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The account's summary as of now."""
+        logic = self.accounts[self._stages.settings.account.id]
+        stage = self._stages.account(self._stages.settings.account.id)
+        return stage.summary(logic.state)
+
+
+def _warm(tape: Tape, stages: Stages) -> None:
+    """Compiles, or loads from the cache, every kernel, by running the first ticks of the tape with states that are thrown away."""
+    cursor = cursor_of(tape, replace(stages))
+    stage = stages.account("warm")
+    outs = next(shard_outs(stages, cursor, WARM_TICKS), None)
+    if outs is not None:
+        stage.step(stage.start(), outs)
+
+
+@contextmanager
+def quiet_engine() -> Iterator[None]:
+    """Keeps what the engine writes to file descriptor 2 when a step fails (panics with back-traces) off the terminal.
+
+    The error itself comes as a Python exception: the first SpiketapeError in its chain is raised in its place. Where there is
+    none, the error is unexpected, and what the engine wrote is shown.
+    """
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            with _terminal_on(saved):
+                yield
+        except BaseException as e:
+            known = _known(e)
+            if known is not None:
+                raise known from e
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@contextmanager
+def _terminal_on(descriptor: int) -> Iterator[None]:
+    """Points the console for progress at the real terminal while descriptor 2 is kept."""
+    from flows.cli.output import stderr
+
+    with os.fdopen(os.dup(descriptor), "w") as real:
+        before, stderr.file = stderr.file, real
+        try:
+            yield
+        finally:
+            stderr.file = before
+
+
+def _known(e: BaseException) -> SpiketapeError | None:
+    at: BaseException | None = e
+    while at is not None:
+        if isinstance(at, SpiketapeError):
+            return at
+        at = at.__cause__ or at.__context__
+    return None
+
+
+def short_hash(settings: Settings) -> str:
+    """Eight digits of the settings' hash, for the name of a run folder."""
+    return settings_hash(settings)[:8]
+
+
+def money(value: Decimal) -> str:
+    """A decimal as text without an exponent."""
+    return f"{value:f}"
