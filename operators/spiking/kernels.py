@@ -19,7 +19,7 @@ SCRATCH_BYTES = 15 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
 
 
 @njit(nogil=True, cache=True)
-def _parts(scratch):
+def working_arrays(scratch):
     """The working arrays (drive, fired, spikes, total, factor, leak) in one block of bytes: one argument costs less than six."""
     a = 8 * HIDDEN
     b = a + 4 * HIDDEN
@@ -37,7 +37,7 @@ def _parts(scratch):
 
 
 @njit(nogil=True, cache=True)
-def _tick(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, leak):
+def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, leak):
     """A tick of symbol s with inputs[begin:end]; h: ns since its last one, negative for none. Returns how many neurons fired.
 
     Rows of the state are reached by [s, j], not as views: a view costs two atomic reference counts, eight of them a third of the tick.
@@ -93,7 +93,7 @@ def run_ticks(ticks, use, indptr, neuron, local, model, state, scratch, forget, 
     """
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
-    drive, fired, spikes, total, factor, leak = _parts(scratch)
+    drive, fired, spikes, total, factor, leak = working_arrays(scratch)
     for t in range(ticks.size):
         s = local[ticks[t].symbol]
         hidden = 0
@@ -105,7 +105,7 @@ def run_ticks(ticks, use, indptr, neuron, local, model, state, scratch, forget, 
             if last_ns[s] != _NEVER and not forget:
                 h = ts - last_ns[s]
             last_ns[s] = ts
-            hidden = _tick(
+            hidden = advance(
                 s, h, neuron, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive,
                 fired, spikes, total, factor, leak,
             )  # fmt: skip
@@ -122,12 +122,12 @@ def infer_tick(symbol, ts_ns, inputs, model, state, scratch):
     """One tick of local symbol `symbol`: as run_ticks with use = 1. Returns the score of the second head (float32)."""
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
-    drive, fired, spikes, total, factor, leak = _parts(scratch)
+    drive, fired, spikes, total, factor, leak = working_arrays(scratch)
     h = np.int64(-1)
     if last_ns[symbol] != _NEVER:
         h = ts_ns - last_ns[symbol]
     last_ns[symbol] = ts_ns
-    _tick(
+    advance(
         symbol, h, inputs, 0, inputs.size, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive,
         fired, spikes, total, factor, leak,
     )  # fmt: skip

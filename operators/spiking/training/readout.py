@@ -1,0 +1,129 @@
+"""Offline fit of the read-out: logistic regression on the leaky traces, weighted by spell, odd under mirroring.
+
+The score must turn round when the market is mirrored, so a neuron and its mirror image carry opposite weights, and the regression
+sees differences of their traces and has no intercept. That is the same as adding each example's mirror image to the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.encoding import INPUTS, MIRROR
+from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN, NEVER, READ_MAX, READ_ONE, TickNetwork
+from operators.spiking.training.hidden import hidden_spikes, pair_of
+from operators.spiking.training.labels import Targets
+from operators.spiking.training.prepare import Prepared
+from operators.spiking.training.trace_kernels import collect_traces
+from schemas.ticks import Ints
+
+Floats = npt.NDArray[np.float64]
+RIDGES = (3.0, 30.0, 300.0)
+"""Penalties tried, in units of one example on columns scaled to mean square 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Chosen eligible ticks: `at` places in Targets, ascending in row; `weight`: so that each spell weighs 1 in all."""
+
+    at: Ints
+    weight: Floats
+
+
+def pairs(groups: int) -> tuple[Ints, Ints]:
+    """(plus, minus): neurons of both layers (inputs first) that are each other's mirror images; those that mirror themselves are not in."""
+    mirror = np.concatenate([MIRROR, INPUTS + pair_of(groups)])
+    plus = np.flatnonzero(np.arange(INPUTS + HIDDEN) < mirror)
+    return plus, mirror[plus]
+
+
+def draw_sample(targets: Targets, per_spell: int, most: int, seed: int) -> Sample:
+    """Up to `per_spell` eligible ticks of each spell (the first one always), then at most about `most` in all, spells at random."""
+    noise = _noise(seed, targets.row).astype(np.float64)
+    first = np.r_[True, np.diff(targets.spell) > 0]
+    order = np.lexsort((np.where(first, -1.0, noise), targets.spell))
+    spell = targets.spell[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(spell) > 0])
+    rank = np.arange(spell.size) - np.repeat(starts, np.diff(np.r_[starts, spell.size]))
+    chosen = order[rank < per_spell]
+    spells = np.unique(targets.spell)
+    expected = chosen.size
+    if expected > most:
+        kept = _noise(seed + 1, spells) < np.uint64(int(2**64 * (most / expected)) - 1)
+        chosen = chosen[np.isin(targets.spell[chosen], spells[kept])]
+    chosen = chosen[np.argsort(targets.row[chosen], kind="stable")]
+    _, inverse, counts = np.unique(targets.spell[chosen], return_inverse=True, return_counts=True)
+    return Sample(chosen, 1.0 / counts[inverse])
+
+
+def _noise(seed: int, keys: Ints) -> npt.NDArray[np.uint64]:
+    """64 random bits of (seed, key), by the SplitMix64 finaliser over arrays."""
+    z = keys.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def trace_matrix(data: Prepared, model: TickNetwork, rows: Ints, forget: bool = False) -> npt.NDArray[np.float32]:
+    """What the read-out sees at ticks `rows` (ascending): float32 (m, (1 + G) * pairs), trace 0 first."""
+    groups = model.tau_ns.size
+    plus, minus = pairs(groups)
+    h_indptr, h_neuron = hidden_spikes(data, model, forget)
+    symbols = len(data.place.symbols)
+    out = np.empty((rows.size, (groups + 1) * plus.size), np.float32)
+    collect_traces(
+        data.ticks, data.use, data.indptr, data.neuron, h_indptr, h_neuron, INPUTS, data.place.local, 1.0 / model.tau_ns.astype(np.float64),
+        forget, rows, plus, minus, np.zeros((symbols, groups + 1, INPUTS + HIDDEN), np.float32), np.zeros((symbols, groups + 1)),
+        np.full(symbols, NEVER, np.int64), out,
+    )  # fmt: skip
+    return out
+
+
+def fit_logistic(x: npt.NDArray[np.float32], y: Floats, weight: Floats, ridge: float, steps: int = 8) -> Floats:
+    """Weights of a logistic regression without intercept, by Newton's method. x (m, P), y +-1, weight (m,). Returns (P,)."""
+    scale = np.sqrt(np.maximum((x.astype(np.float64) ** 2 * weight[:, None]).sum(0) / weight.sum(), 1e-6))
+    z = (x / scale.astype(np.float32)).astype(np.float32)
+    beta = np.zeros(x.shape[1])
+    for _ in range(steps):
+        margin = y * (z @ beta.astype(np.float32)).astype(np.float64)
+        wrong = 1.0 / (1.0 + np.exp(np.clip(margin, -30, 30)))
+        gradient = z.T.astype(np.float64) @ (weight * y * wrong) - ridge * beta
+        curvature = np.sqrt(weight * wrong * (1.0 - wrong)).astype(np.float32)[:, None] * z
+        hessian = (curvature.T @ curvature).astype(np.float64)
+        hessian[np.diag_indices_from(hessian)] += ridge
+        move = np.linalg.solve(hessian, gradient)
+        beta += move
+        if np.abs(move).max() < 1e-4:
+            break
+    return beta / scale
+
+
+def log_loss(x: npt.NDArray[np.float32], y: Floats, weight: Floats, beta: Floats) -> float:
+    """Mean logistic loss."""
+    margin = np.clip(y * (x @ beta.astype(np.float32)), -30, 30)
+    return float((weight * np.log1p(np.exp(-margin))).sum() / weight.sum())
+
+
+def fit_head(x: npt.NDArray[np.float32], label: npt.NDArray[np.int8], weight: Floats) -> tuple[Floats, dict[str, float]]:
+    """Read-out of one head: the ridge with the least loss on the last fifth, then a fit on all. Rows in order of time."""
+    has = label != 0
+    x, y, weight = x[has], label[has].astype(np.float64), weight[has]
+    cut = int(0.8 * y.size)
+    losses = {r: log_loss(x[cut:], y[cut:], weight[cut:], fit_logistic(x[:cut], y[:cut], weight[:cut], r)) for r in RIDGES}
+    best = min(losses, key=lambda r: (losses[r], r))
+    return fit_logistic(x, y, weight, best), {"ridge": best, "held_out_loss": losses[best], "examples": float(y.size)}
+
+
+def with_readout(model: TickNetwork, heads: list[Floats]) -> TickNetwork:
+    """The model with these regression weights ((1 + G) * pairs each), mirrored and in fixed point."""
+    groups = model.tau_ns.size
+    plus, minus = pairs(groups)
+    w = np.zeros((INPUTS + HIDDEN, HEADS * HEAD_WIDTH), np.int32)
+    for head, beta in enumerate(heads):
+        fixed = np.clip(np.rint(beta.reshape(groups + 1, plus.size) * READ_ONE), 1 - READ_MAX, READ_MAX - 1).astype(np.int32)
+        for g in range(groups + 1):
+            w[plus, head * HEAD_WIDTH + g] = fixed[g]
+            w[minus, head * HEAD_WIDTH + g] = -fixed[g]
+    return replace(model, w_read=w)
