@@ -12,11 +12,11 @@
 | ask | i8 | ask | 0 | 0 |
 | ask_size | i8 | ask size | 0 | 0 |
 | symbol | u4 | id in the tape's instrument list | same | same |
-| conditions | u4 | venue's condition flags | same | 0 |
+| conditions | u4 | flags (low 24 bits), letter of the ask's exchange (top 8; 0: the bid's) | venue's condition flags | 0 |
 | gap | u4 | venue sequence numbers missing just before this row, saturating | same | same |
 | kind | u1 | QUOTE | TRADE | DEPTH |
 | side | i1 | 0 | aggressor +1 buy, -1 sell, 0 unknown | +1 bid, -1 ask |
-| venue | u1 | ASCII code of the exchange letter, 0 unknown | same | same |
+| venue | u1 | ASCII code of the exchange letter, of the bid's where the sides differ, 0 unknown | same | same |
 | flags | u1 | FLAG_* | same | same |
 
 Prices and sizes are fixed point: integers times 10**-exponent of the instrument (schemas/instruments.py).
@@ -55,6 +55,9 @@ QUOTE: Final = 1
 TRADE: Final = 2
 DEPTH: Final = 3
 KIND_NAMES: Final = {QUOTE: "quote", TRADE: "trade", DEPTH: "depth"}
+
+ASK_VENUE_SHIFT: Final = 24
+"""A quote's `conditions >> ASK_VENUE_SHIFT` is the ASCII code of the ask's exchange letter, 0 where it is the bid's."""
 
 FLAG_SNAPSHOT: Final = 1  # part of a depth snapshot
 FLAG_SUSPICIOUS: Final = 2  # the recorder marked the row as suspicious

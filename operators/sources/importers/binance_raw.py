@@ -46,6 +46,8 @@ _EVENT_TIME: Final = re.compile(rb'"([TE])":(\d{10,16})[,}]')
 _NAME: Final = re.compile(rb'"s(?:ymbol)?":"([A-Z0-9_]{2,24})"')
 _COIN_M: Final = re.compile(r"USD_(PERP|\d{6})$")
 _RECENT_IDS: Final = 4096
+_KNOWN_TEXTS: Final = 1 << 18
+_JSON: Final = json.JSONDecoder()
 _MS: Final = 1_000_000
 _NO_TIME: Final = "no event time in the message and none before it in the file"
 _SEQUENCE_MAX: Final = 2**32 - 1
@@ -186,27 +188,52 @@ class _Reading:
     owned: bool
 
 
+class _Fixed(dict[str, int]):
+    """Decimal texts in fixed point, exactly; each is worked out once. A text that cannot be held raises RefusedRowError."""
+
+    def __init__(self, exponent: int) -> None:
+        super().__init__()
+        self._exponent = exponent
+
+    def __missing__(self, text: str) -> int:
+        value = _decimal(text) if isinstance(text, str) else None
+        if value is None:
+            raise RefusedRowError("a price or size is not a number")
+        if abs(value.adjusted()) > 40:
+            raise RefusedRowError("a price or size is too large for 64 bits in fixed point, or too small")
+        scaled = value.scaleb(self._exponent)
+        whole = int(scaled)
+        if whole != scaled:
+            raise RefusedRowError("a price or size is finer than the instrument's fixed point")
+        if abs(whole) >= 2**62:
+            raise RefusedRowError("a price or size is too large for 64 bits in fixed point")
+        if len(self) >= _KNOWN_TEXTS:
+            self.clear()
+        self[text] = whole
+        return whole
+
+
 @dataclass(slots=True)
 class _State:
     """What is carried from line to line: last event time, last ids, fixed-point numbers by their text."""
 
+    prices: _Fixed
+    sizes: _Fixed
     time_ns: int = 0
     trade_id: int = -1
     update_id: int = -1
     recent: dict[int, None] = field(default_factory=dict)
-    prices: dict[str, int] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def _ticks(files: list[_Reading], instrument: Instrument, report: ImportReport) -> Iterator[FeedChunk]:
-    state = _State()
+    state = _State(_Fixed(instrument.price_exponent), _Fixed(instrument.size_exponent))
     for reading in files:
         state.time_ns = 0
         for block in line_blocks(reading.path, report if reading.owned else None, count_lines=False):
-            yield _chunk(block, reading, instrument, state, report)
+            yield _chunk(block, reading, state, report)
 
 
-def _chunk(block: Block, reading: _Reading, instrument: Instrument, state: _State, report: ImportReport) -> FeedChunk:
+def _chunk(block: Block, reading: _Reading, state: _State, report: ImportReport) -> FeedChunk:
     rows: list[Row] = []
     lines: list[int] = []
     read = merged = 0
@@ -219,7 +246,7 @@ def _chunk(block: Block, reading: _Reading, instrument: Instrument, state: _Stat
             matched = LINE.match(line)
             if matched is None:
                 raise RefusedRowError("not a receive time, a blank and a JSON object")
-            made = _rows_of(json.loads(matched[2]), reading, instrument, state)
+            made = _rows_of(_JSON.decode(matched[2].decode()), reading, state)
         except RefusedRowError as e:
             read += 1
             report.refuse(block.file, block.first + i, str(e), block.text(i))
@@ -266,25 +293,24 @@ def _advance_time(line: bytes, state: _State) -> None:
         state.time_ns = found.get(b"T", found.get(b"E", 0)) * _MS
 
 
-def _rows_of(message: dict[str, Any], reading: _Reading, instrument: Instrument, state: _State) -> list[Row]:
+def _rows_of(message: dict[str, Any], reading: _Reading, state: _State) -> list[Row]:
     """A message's ticks; raises RefusedRowError, or what the standard library raises for a message of another shape."""
     data = message.get("data", message)
     event = data.get("e")
     if "lastUpdateId" in data:
         if not reading.alone and "symbol" not in data:
             raise RefusedRowError("a snapshot that names no symbol, in a file of several")
-        return _levels(data["bids"], data["asks"], _time(data, state), FLAG_SNAPSHOT, instrument, state)
+        return _levels(data["bids"], data["asks"], _time(data, state), FLAG_SNAPSHOT, state)
     if data.get("s") != reading.key[0]:
         raise RefusedRowError("no symbol, or another one than in the rest of the file")
     if event == "trade":
-        return _trade(data, instrument, state)
+        return _trade(data, state)
     if event == "depthUpdate":
-        return _depth(data, instrument, state)
+        return _depth(data, state)
     if event == "bookTicker" or (event is None and "B" in data and "A" in data):
         ts = _time(data, state)
-        bid, bid_size = _price(data["b"], instrument, state), _size(data["B"], instrument, state)
-        ask, ask_size = _price(data["a"], instrument, state), _size(data["A"], instrument, state)
-        return [(ts, bid, bid_size, ask, ask_size, 0, QUOTE, 0, 0)]
+        prices, sizes = state.prices, state.sizes
+        return [(ts, prices[data["b"]], sizes[data["B"]], prices[data["a"]], sizes[data["A"]], 0, QUOTE, 0, 0)]
     raise RefusedRowError("event is none of trade, bookTicker, depthUpdate")
 
 
@@ -300,8 +326,8 @@ def _time(data: dict[str, Any], state: _State) -> int:
     return state.time_ns
 
 
-def _trade(data: dict[str, Any], instrument: Instrument, state: _State) -> list[Row]:
-    price, size = _price(data["p"], instrument, state), _size(data["q"], instrument, state)
+def _trade(data: dict[str, Any], state: _State) -> list[Row]:
+    price, size = state.prices[data["p"]], state.sizes[data["q"]]
     ident = int(data["t"])
     if not isinstance(data["m"], bool):
         raise RefusedRowError("m is neither true nor false")
@@ -316,10 +342,10 @@ def _trade(data: dict[str, Any], instrument: Instrument, state: _State) -> list[
     return [(ts, price, size, 0, 0, min(gap, _SEQUENCE_MAX), TRADE, -1 if data["m"] else 1, 0)]
 
 
-def _depth(data: dict[str, Any], instrument: Instrument, state: _State) -> list[Row]:
+def _depth(data: dict[str, Any], state: _State) -> list[Row]:
     first, last = int(data["U"]), int(data["u"])
     before = int(data.get("pu", first - 1))
-    rows = _levels(data["b"], data["a"], _time(data, state), 0, instrument, state)
+    rows = _levels(data["b"], data["a"], _time(data, state), 0, state)
     gap = max(0, before - state.update_id) if state.update_id >= 0 else 0
     state.update_id = max(state.update_id, last)
     if rows and gap:
@@ -327,40 +353,8 @@ def _depth(data: dict[str, Any], instrument: Instrument, state: _State) -> list[
     return rows
 
 
-def _levels(bids: list[list[str]], asks: list[list[str]], ts: int, flags: int, instrument: Instrument, state: _State) -> list[Row]:
+def _levels(bids: list[list[str]], asks: list[list[str]], ts: int, flags: int, state: _State) -> list[Row]:
+    prices, sizes = state.prices, state.sizes
     return [
-        (ts, _price(level[0], instrument, state), _size(level[1], instrument, state), 0, 0, 0, DEPTH, side, flags)
-        for side, levels in ((1, bids), (-1, asks))
-        for level in levels
+        (ts, prices[level[0]], sizes[level[1]], 0, 0, 0, DEPTH, side, flags) for side, levels in ((1, bids), (-1, asks)) for level in levels
     ]
-
-
-def _price(text: str, instrument: Instrument, state: _State) -> int:
-    value = state.prices.get(text)
-    if value is None:
-        value = _remember(state.prices, text, instrument.price_exponent)
-    return value
-
-
-def _size(text: str, instrument: Instrument, state: _State) -> int:
-    value = state.sizes.get(text)
-    if value is None:
-        value = _remember(state.sizes, text, instrument.size_exponent)
-    return value
-
-
-def _remember(known: dict[str, int], text: str, exponent: int) -> int:
-    """The text in fixed point, exactly; kept for the next time it comes."""
-    value = _decimal(text)
-    if value is None or not isinstance(text, str):
-        raise RefusedRowError("a price or size is not a number")
-    scaled = value.scaleb(exponent)
-    whole = int(scaled)
-    if whole != scaled:
-        raise RefusedRowError("a price or size is finer than the instrument's fixed point")
-    if abs(whole) >= 2**62:
-        raise RefusedRowError("a price or size is too large for 64 bits in fixed point")
-    if len(known) >= 1 << 18:
-        known.clear()
-    known[text] = whole
-    return whole

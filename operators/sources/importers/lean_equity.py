@@ -7,7 +7,7 @@ recorded 5.7 million quote rows) is a tick with the ask carried on. Sides are ca
 before the other side is known is refused, as it shows no market yet.
 
 A tick has one `venue`; the two sides of the best bid and offer stand on different exchanges in six of ten updates. `venue` is the
-bid's exchange letter, and the ask's stands in the top eight bits of `conditions` (quote flags use the low 24).
+bid's exchange letter; where the ask's is another, it stands in the top eight bits of `conditions` (schemas/ticks.py).
 """
 
 from __future__ import annotations

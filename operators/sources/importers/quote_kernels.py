@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from numba import njit
 
+from schemas.ticks import ASK_VENUE_SHIFT
+
 # Columns of a quote row.
 MS, BID, BID_SIZE, ASK, ASK_SIZE, EXCHANGE, CONDITIONS, SUSPICIOUS = range(8)
 
@@ -27,7 +29,6 @@ MS, BID, BID_SIZE, ASK, ASK_SIZE, EXCHANGE, CONDITIONS, SUSPICIOUS = range(8)
 TAKEN, ONE_SIDED, SIDELESS = 0, 1, 2
 
 CONDITION_BITS = 0xFFFFFF
-ASK_VENUE_SHIFT = 24
 
 
 @njit(nogil=True, cache=True)
@@ -39,7 +40,8 @@ def _write(c, ms, conditions, suspicious, line, tick, lines, i):  # type: ignore
     t.ask = c[C_ASK]
     t.ask_size = c[C_ASK_SIZE]
     t.venue = c[C_BID_VENUE]
-    t.conditions = (conditions & CONDITION_BITS) | (c[C_ASK_VENUE] << ASK_VENUE_SHIFT)
+    ask_venue = c[C_ASK_VENUE] if c[C_ASK_VENUE] != c[C_BID_VENUE] else 0
+    t.conditions = (conditions & CONDITION_BITS) | (ask_venue << ASK_VENUE_SHIFT)
     t.flags = suspicious != 0
     lines[i] = line
 
