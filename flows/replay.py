@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from bytewax.run import cli_main
 from flows.inputs import check_symbols, feeds_of
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
+from flows.terminal import stderr
 from flows.trading import Stages, build, steps
 from operators.sinks import Decision, Identity, Lake, Ledger, RunFolder, code_version
 from operators.sinks.operator import Holder, RowsSink
@@ -112,6 +112,7 @@ def replay(
             meters=attempt.meters,
             workers=execution.workers,
             attempt={"resumed": resumed, "setup_s": setup_s, **spent},
+            skill={"network": {}, "imbalance": {}},
         )
         folder.write_run(run)
         return Outcome(folder, run)
@@ -238,8 +239,6 @@ def quiet_engine() -> Iterator[None]:
 @contextmanager
 def _terminal_on(descriptor: int) -> Iterator[None]:
     """Points the console for progress at the real terminal while descriptor 2 is kept."""
-    from flows.cli.output import stderr
-
     with os.fdopen(os.dup(descriptor), "w") as real:
         before, stderr.file = stderr.file, real
         try:
@@ -260,8 +259,3 @@ def _known(e: BaseException) -> SpiketapeError | None:
 def short_hash(settings: Settings) -> str:
     """Eight digits of the settings' hash, for the name of a run folder."""
     return settings_hash(settings)[:8]
-
-
-def money(value: Decimal) -> str:
-    """A decimal as text without an exponent."""
-    return f"{value:f}"

@@ -31,7 +31,10 @@ def run_result(
     attempt: Mapping[str, Any],
     skill: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """run.json (spec: interface). `attempt`: what this start cost; `skill`: of the network and of the imbalance rule. Money is a decimal string."""
+    """The object of run.json; money is a decimal string.
+
+    `attempt`: what this start cost; `skill`: of the network and of the imbalance rule.
+    """
     named = ledger.totals.named(tape.instruments.symbols, codebook())
     cpu_s = float(attempt["cpu_s"])
     rows = int(attempt["rows_this_attempt"])

@@ -92,8 +92,12 @@ def build(
     sinks: Mapping[str, Sink[Any]],
     credit: Credit,
     meters: Meters,
+    accounts: dict[str, StageLogic],
 ) -> Dataflow:
-    """The flow over any source of `(shard key, TickBatch | Mark)`. `feeds`: the partitions that feed each shard; `sinks` by step name."""
+    """The flow over any source of `(shard key, TickBatch | Mark)`.
+
+    `feeds`: the partitions that feed each shard; `sinks` by step name; `accounts` gets each account's logic, for its final state.
+    """
     flow = Dataflow(NAME)
     ticks = op.input("ticks", flow, source)
     gated = gate("gate", ticks, stages.places, feeds, stages.quality, meters)

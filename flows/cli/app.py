@@ -7,7 +7,7 @@ import sys
 import typer
 
 from flows.cli import model_commands, other_commands, replay_command, run_commands, tape_commands
-from flows.cli.output import stderr
+from flows.terminal import stderr
 from schemas.errors import SpiketapeError
 
 EPILOG = (
