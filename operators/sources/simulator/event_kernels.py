@@ -203,9 +203,9 @@ def change_event(seed: int, j: int, s: Record, p: Record, common: Record, pre: b
         s.spread -= step
         if up:
             s.bid += step
-            s.bid_lots = fresh_queue(seed, j, s, 0.5 * p.queue)
+            s.bid_lots = fresh_queue(seed, j, s, 0.75 * p.queue)
         else:
-            s.ask_lots = fresh_queue(seed, j, s, 0.5 * p.queue)
+            s.ask_lots = fresh_queue(seed, j, s, 0.75 * p.queue)
         return put_quote(seed, j, s, common, out, n, ts_ns)
     if draw(seed, j, s) < p.sweep:
         n = sweep_trades(seed, j, s, p, common, pre, up, out, n, ts_ns)
@@ -219,7 +219,7 @@ def change_event(seed: int, j: int, s: Record, p: Record, common: Record, pre: b
         s.spread -= step
         if up:
             s.bid += step
-            s.bid_lots = fresh_queue(seed, j, s, 0.5 * p.queue)
+            s.bid_lots = fresh_queue(seed, j, s, 0.75 * p.queue)
         else:
-            s.ask_lots = fresh_queue(seed, j, s, 0.5 * p.queue)
+            s.ask_lots = fresh_queue(seed, j, s, 0.75 * p.queue)
     return put_quote(seed, j, s, common, out, n, ts_ns)

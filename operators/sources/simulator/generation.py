@@ -28,8 +28,7 @@ from operators.sources.simulator.model import (
     parameters,
 )
 from operators.sources.tape import TapeWriter
-from operators.sources.tape.writer import disk_error
-from schemas.errors import UsageError
+from schemas.errors import SpiketapeError, UsageError
 from schemas.instruments import InstrumentList
 from schemas.ticks import TICK_V1, Ticks
 
@@ -154,10 +153,11 @@ def _windows(seed: int, symbols: int, edge: float, market: Market, window_ms: in
                     if made >= 0:
                         break
                     states[:], lead_count[:] = before, count_before
-                    rows = np.concatenate([rows, np.zeros(len(rows), TICK_V1)])
-                    truth = np.concatenate([truth, np.zeros(len(truth), TRUTH)])
+                    rows, truth = _doubled(rows, truth)
                 n = int(made)
                 if at_ms == end_ms and not pre:
+                    while len(rows) < n + symbols:
+                        rows, truth = _doubled(rows, truth)
                     closed = kernels.close_session(seed, begin_ns + length * 1_000_000, states, table, common[0], rows[n:])
                     _no_truth(rows, truth, n, n + closed)
                     n += closed
@@ -167,6 +167,10 @@ def _windows(seed: int, symbols: int, edge: float, market: Market, window_ms: in
                     yield rows[order], truth[order]
                 n = 0
             begin_ms = end_ms
+
+
+def _doubled(rows: Ticks, truth: TruthChunk) -> tuple[Ticks, TruthChunk]:
+    return np.concatenate([rows, np.zeros_like(rows)]), np.concatenate([truth, np.zeros_like(truth)])
 
 
 def common_row(market: Market, edge: float) -> npt.NDArray[np.void]:
@@ -222,7 +226,8 @@ def simulate(
                     if progress is not None:
                         progress(written)
         except OSError as e:
-            raise disk_error(e, out) from e
+            msg = f"the truth beside the tape {out} cannot be written: {e.strerror or e}; nothing of the tape was kept"
+            raise SpiketapeError(msg) from e
     sessions = sum(1 for begin, _ in listed.sessions["sim"] if begin <= last_ts_ns)
     return SimulationSummary(out, written, symbols, seed, edge, sessions, first_ts_ns, last_ts_ns, out / TRUTH_FILE)
 

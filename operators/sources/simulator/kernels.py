@@ -74,9 +74,8 @@ def open_phase(
     for j in range(states.size):
         s = states[j]
         p = params[j]
-        offset = 0 if not pre else 1 + int(2000.0 * draw(seed, j, s))
-        s.t = float(start_ms + offset)
-        s.last_ms = start_ms + offset
+        s.t = float(start_ms)
+        s.last_ms = start_ms
         s.h = p.mu * p.branching / (1.0 - p.branching)
         if pre:
             s.h *= 0.05
@@ -90,11 +89,10 @@ def open_phase(
         s.lead_next = lead_count[0]
         s.bid_lots = fresh_queue(seed, j, s, p.queue)
         s.ask_lots = fresh_queue(seed, j, s, p.queue)
-        ts_ns = start_ns + offset * 1_000_000
         if not pre:
             size = lots(seed, j, s, 400.0 * p.trade_lots)
-            n = put_trade(seed, j, s, common, out, n, ts_ns, s.bid, size, 0, PRIMARY, OPENING_PRINT, 0)
-        n = put_quote(seed, j, s, common, out, n, ts_ns)
+            n = put_trade(seed, j, s, common, out, n, start_ns, s.bid, size, 0, PRIMARY, OPENING_PRINT, 0)
+        n = put_quote(seed, j, s, common, out, n, start_ns)
     return n
 
 
