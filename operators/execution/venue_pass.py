@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from operators.execution.kernels import OUT_FULL, last_quote_before, note_last_quotes, scan, session_of, valid_quote
+from operators.execution.kernels import OUT_FULL, enter_session, last_quote_before, note_last_quotes, scan, session_of, show, valid_quote
 from operators.execution.latency import CANCEL, ORDER
 from operators.execution.layout import MARKET, NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, VENUE_ORDER
 from operators.execution.refusal import refusal
@@ -246,7 +246,8 @@ class VenuePass:
     def _see_last_quote(self, desk: _Desk) -> None:
         """Takes over the last quote before slice `at` after a time in which the symbol was not read.
 
-        If that is still the quote at which the desk stopped, the desk keeps all it knows, also what it took of it.
+        If that is still the quote at which the desk stopped, the desk keeps all it knows; what it took of a side, as long as that
+        side shows the same.
         """
         x = self._window.of(desk.symbol)
         i = int(last_quote_before(x.ticks, int(np.searchsorted(x.slices, self.at))))
@@ -271,12 +272,14 @@ class VenuePass:
             return
         sessions = self._venue.sessions[desk.symbol]
         place = session_of(sessions, ts_ns)
-        valid = place >= 0 and valid_quote(
-            gate, int(bid), int(ask), int(bid_size), int(ask_size), int(self._venue.parameters[desk.symbol]["sized"][0])
-        )
-        m["quote_ns"], m["seq"], m["known"], m["valid"], m["taken_bid"], m["taken_ask"] = ts_ns, seq, valid, valid, 0, 0
-        m["bid"], m["ask"], m["bid_size"], m["ask_size"], m["venue"] = bid, ask, bid_size, ask_size, shown_venue
-        m["session_close"] = min(int(sessions[place, 1]), NEVER) if place >= 0 else -NEVER
+        close = min(int(sessions[place, 1]), NEVER) if place >= 0 else -NEVER
+        if close != m["session_close"]:
+            enter_session(desk.orders, m, close)
+        m["quote_ns"], m["seq"], m["known"], m["valid"] = ts_ns, seq, 0, 0
+        sized = int(self._venue.parameters[desk.symbol]["sized"][0])
+        sides = int(bid), int(ask), int(bid_size), int(ask_size)
+        if place >= 0 and valid_quote(gate, *sides, sized):
+            show(m, *sides, int(shown_venue))
 
     def _order(self, desk: _Desk, request: np.void, sent: int) -> npt.NDArray[np.void]:
         instrument = self._venue.instruments.instruments[desk.symbol]

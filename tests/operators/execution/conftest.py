@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ class Floor:
         self.gates: list[int] = []
         self.requests: list[np.ndarray] = []
 
-    def quote(self, ts: int, bid: int, bid_size: int, ask: int, ask_size: int, at: str = "N", symbol: int = 0, session: bool = True) -> None:
+    def quote(
+        self, ts: int, bid: int, bid_size: int, ask: int, ask_size: int, at: str = "N", symbol: int = 0, session: bool = True
+    ) -> None:
         gate = (IN_SESSION | FEATURES if session else 0) | (LOCKED if bid == ask else 0) | (CROSSED if bid > ask else 0)
         self._row(ts, QUOTE, bid, bid_size, ask, ask_size, 0, at, symbol, gate)
 
@@ -63,7 +66,9 @@ class Floor:
         op: Operation = Operation.NEW,
     ) -> None:
         self.requests.append(
-            np.array([(n, slice_ * W, quantity, price, stop, expires, symbol, op, kind, side, tif, flags, account, bytes(6))], ORDER_REQUEST)
+            np.array(
+                [(n, slice_ * W, quantity, price, stop, expires, symbol, op, kind, side, tif, flags, account, bytes(6))], ORDER_REQUEST
+            )
         )
 
     def buy(self, n: int, slice_: int, quantity: int, price: int = 0, **more: Any) -> None:
@@ -104,7 +109,7 @@ class Floor:
     def run(self, hi: int, cuts: tuple[int, ...] = ()) -> np.ndarray:
         state, out = self.venue.start(), []
         edges = [0, *cuts, hi]
-        for lo, to in zip(edges, edges[1:], strict=False):
+        for lo, to in pairwise(edges):
             state, reports = self.venue.step(state, self.input(lo, to))
             out.append(reports)
         self.state = state
@@ -130,6 +135,63 @@ def story_of(reports: np.ndarray, n: int = 0) -> list[tuple[str, int]]:
         if not (piece and follows["ts_ns"] == r["ts_ns"] and follows["price"] == r["price"]):
             out.append((ReportKind(int(r["kind"])).name, int(r["leaves"])))
     return out
+
+
+def random_floor(seed: int, slices: int = 60, symbols: int = 3, orders: bool = True, **venue: Any) -> Floor:
+    """A made-up tape with everything on it - locked, crossed, off-exchange, auction, another session - and random orders and cancels."""
+    rng = np.random.default_rng(seed)
+    names = {f"S{i}": {"calendar": "day" if i % 2 else "always", "shortable": i != 2, "lot_size": 1 + 4 * (i == 1)} for i in range(symbols)}
+    third = slices * W // 3
+    f = Floor(names, {"day": ((0, third), (third + 7 * W, 3 * third - 2 * W))}, **{"latency_scale": 1.0, **venue})
+    for symbol in range(symbols):
+        mid, gaps = 2000, rng.exponential(slices * W / 400, 400).astype(np.int64) * (rng.random(400) > 0.2)
+        for ts in np.cumsum(gaps):
+            session = symbol % 2 == 0 or ts < third or third + 7 * W <= ts < 3 * third - 2 * W
+            at = "NPQ"[int(rng.choice(3, p=[0.7, 0.2, 0.1]))]
+            if ts >= slices * W:
+                break
+            if rng.random() < 0.6:
+                mid += int(rng.integers(-1, 2))
+                spread = int(rng.choice([-1, 0, 1, 2, 3], p=[0.02, 0.05, 0.4, 0.33, 0.2]))
+                bid_size, ask_size = rng.integers(1, 30, 2)
+                f.quote(int(ts), mid - spread // 2, int(bid_size), mid - spread // 2 + spread, int(ask_size), at, symbol, session)
+            else:
+                price, side = mid + int(rng.integers(-2, 4)), int(rng.integers(-1, 2))
+                irregular = rng.random() < 0.1 or not session
+                f.trade(int(ts), price, int(rng.integers(1, 40)), side, at, symbol, fills=not irregular, lit=bool(rng.random() < 0.8))
+    if not orders:
+        return f
+    for number, k in enumerate(sorted(rng.integers(1, slices - 5, 40))):
+        symbol, side = int(rng.integers(symbols)), Side(int(rng.choice([-1, 1])))
+        kind = OrderType(int(rng.choice([1, 2, 2, 2, 3])))
+        tif = TimeInForce(int(rng.integers(1, 6)))
+        if kind == OrderType.STOP and tif in (TimeInForce.IOC, TimeInForce.FOK):
+            tif = TimeInForce.GTC
+        price, stop = 2000 + int(rng.integers(-6, 7)), 2000 + int(rng.integers(-6, 7))
+        f.send(
+            number,
+            int(k),
+            kind,
+            side,
+            5 * int(rng.integers(1, 12)),
+            price if kind == OrderType.LIMIT else 0,
+            stop if kind == OrderType.STOP else 0,
+            tif,
+            int(rng.choice([0, 0, 1, 2])),
+            int(k * W + rng.integers(0, 20 * W)),
+            symbol,
+            int(rng.integers(2)),
+        )
+        if rng.random() < 0.5:
+            r = f.requests[-1][0]
+            late = min(int(k) + int(rng.integers(1, 12)), slices - 1)
+            f.cancel(number, late, symbol=symbol, account=int(r["account"]))
+    return f
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[..., Floor]:
+    return random_floor
 
 
 @pytest.fixture(scope="session")
