@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.sinks.decimals import PRECISION, from_decimals, to_decimals
+from operators.sinks.decimals import from_decimals, to_decimals
 from operators.sinks.kernels import MAX_DIGITS, write_ids
 from operators.sinks.layout import LAYOUTS, NO_SYMBOL, OWN_CODES, SCALE, Codebook, Column, KeyColumn, Kind
 from schemas.errors import LakeError
@@ -157,10 +157,16 @@ class Columns:
         layout = LAYOUTS[table]
         rows = np.zeros(read.num_rows, TABLES[table])
         where = f"table {table}"
-        missing = [n for n in self.schema(table).names if n not in read.column_names]
+        schema = self.schema(table)
+        missing = [n for n in schema.names if n not in read.column_names]
         if missing:
             msg = f"{where}: columns {missing} are missing"
             raise LakeError(msg)
+        try:
+            read = read.select(schema.names).cast(schema)  # other writers store strings in other forms
+        except pa.ArrowException as e:
+            msg = f"{where}: the columns are not of the types they were written in ({str(e).splitlines()[0]})"
+            raise LakeError(msg) from e
         for name in ("n", "slice", "ts_ns"):
             rows[name] = _integers(read, name, where)
         symbol = np.empty(0, np.int64)
@@ -225,7 +231,7 @@ class Columns:
             return _integers(read, column.name, where)
         values = read.column(column.name).combine_chunks()
         if kind in (Kind.PRICE, Kind.SIZE):
-            return from_decimals(values.cast(pa.decimal128(PRECISION, SCALE)), self._exponent(column, symbol), where)
+            return from_decimals(values, self._exponent(column, symbol), where)
         if kind is Kind.DECIMAL:
             return from_decimals(values, int(column.argument), where)
         if values.null_count:
@@ -274,7 +280,7 @@ class Columns:
         counts = np.bincount(which, minlength=len(keys)).astype(np.int64)
         expected = self._ids(table, keys, counts, n[order])
         found = read.column("id").combine_chunks().take(pa.array(order))
-        if not found.cast(pa.string()).equals(expected):
+        if not found.equals(expected):
             at = next(i for i in range(len(expected)) if found[i].as_py() != expected[i].as_py())
             msg = f"table {table}: a row has the id {found[at].as_py()!r} where {expected[at].as_py()!r} was expected"
             raise LakeError(msg)
@@ -297,7 +303,7 @@ def _integers(read: Any, name: str, where: str) -> Ints:
     if column.null_count:
         msg = f"{where}, column {name}: {column.null_count} values are missing; the lake was changed from outside"
         raise LakeError(msg)
-    out: Ints = np.asarray(column.cast(pa.int64()))
+    out: Ints = np.asarray(column)
     return out
 
 

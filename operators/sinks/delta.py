@@ -223,9 +223,12 @@ def failure(path: Path, verb: str, error: BaseException) -> LakeError:
 
 
 def _written_as(schema: Any) -> WriterProperties:
-    """How Parquet is written: integers by difference, everything else as it comes, light compression; no statistics of ids."""
+    """How Parquet is written: integers by difference, ids as they come, light compression.
+
+    Every column has its statistics in the log: without them deltalake's own reader takes a column for all null and prunes the file.
+    """
     packed = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED", statistics_enabled="CHUNK")
-    plain = ColumnProperties(dictionary_enabled=False, encoding="PLAIN", statistics_enabled="NONE")
+    plain = ColumnProperties(dictionary_enabled=False, encoding="PLAIN", statistics_enabled="CHUNK")
     columns = {f.name: packed for f in schema if f.type == pa.int64() and f.name != "digest"}
     columns |= {name: plain for name in ("id", "digest", "record") if name in schema.names}
     return WriterProperties(
