@@ -1,6 +1,8 @@
-"""Tapes: what they hold, how they are written, read, made from feeds, described and turned into bars."""
+"""Tapes: what they hold, how they are written, read, made from feeds, and described.
 
-from operators.sources.tape.bars import bars
+Bars are in operators.sources.tape.bars, which imports polars; the rest does not.
+"""
+
 from operators.sources.tape.describe import TapeDescription, describe
 from operators.sources.tape.format import Manifest
 from operators.sources.tape.merge import Feed, FeedChunk, write_feeds
@@ -8,4 +10,4 @@ from operators.sources.tape.reader import Tape
 from operators.sources.tape.report import ImportReport
 from operators.sources.tape.writer import TapeWriter
 
-__all__ = ["Feed", "FeedChunk", "ImportReport", "Manifest", "Tape", "TapeDescription", "TapeWriter", "bars", "describe", "write_feeds"]
+__all__ = ["Feed", "FeedChunk", "ImportReport", "Manifest", "Tape", "TapeDescription", "TapeWriter", "describe", "write_feeds"]

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import TapeError
+from schemas.errors import InstrumentError, TapeError
 from schemas.instruments import InstrumentList
 from schemas.ticks import KIND_NAMES, TICK_V1, TICK_VERSION
 
@@ -217,6 +217,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         msg = f"{where} contradicts itself at {'.'.join(str(p) for p in first['loc']) or 'the top'}: {first['msg']}; import the tape again"
+        raise TapeError(msg) from e
+    except InstrumentError as e:
+        msg = f"{where} lists an instrument that cannot be used: {e}"
         raise TapeError(msg) from e
 
 
