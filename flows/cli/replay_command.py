@@ -1,0 +1,98 @@
+"""The main job: replay."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.terminal import Json, parsed_duration, parsed_time, print_json, progress, say
+from schemas.errors import UsageError
+
+DEFAULT_CONFIG = Path("spiketape.toml")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("replay")(replay_command)
+
+
+def replay_command(
+    tape: Annotated[Path | None, typer.Argument(help="A tape; left out: the built-in simulation of two million ticks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<tape>-<short hash of settings>.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Only these symbols, as in AIG,IBM (their leading symbols are read along).")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Decide from this time on: ISO time (UTC by default) or ns.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Stop before this time.")] = None,
+    warm_up: Annotated[str, typer.Option(help="How long before --from ticks move state but decide nothing, as in 5m.")] = "0s",
+    speed: Annotated[float | None, typer.Option(help="Multiple of real time; default as fast as possible.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    batch_ticks: Annotated[int, typer.Option(help="Ticks read at once.")] = 131_072,
+    epoch_s: Annotated[float, typer.Option(help="Seconds between two recovery points; 0: after each batch.")] = 5.0,
+    slice_ms: Annotated[int | None, typer.Option(help="Length of a slice, W.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")] = None,
+    profile: Annotated[str | None, typer.Option(help="research: expected value is recorded; strict: it refuses.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")] = None,
+    sink: Annotated[str, typer.Option(help="lake, or none: compute and hash, store nothing.")] = "lake",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in risk.max_drawdown=0.1; may be repeated.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="The network forgets at each tick: shows what its memory is worth.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the trading flow over a tape, write the run folder, print the report.
+
+    A run folder that holds an unfinished run of the same job is gone on with; one that holds a finished run is reported, not run
+    again. Workers, batches, epochs and speed never change what comes out.
+
+    Examples:
+
+      spiketape replay
+
+      spiketape replay tapes/equity --symbols AIG,IBM --workers 2 --out runs/equity
+    """
+    from flows.inputs import DEFAULT_TICKS, default_tape
+    from flows.replay import Execution, replay, short_hash
+    from operators.sources.tape import Tape
+    from schemas.settings import load_settings
+
+    if sink not in ("lake", "none"):
+        msg = f"--sink {sink}: allowed are lake and none"
+        raise UsageError(msg)
+    base: dict[str, Any] = {"slice_ms": slice_ms, "profile": profile}
+    base["replay.symbols"] = None if symbols is None else tuple(s.strip() for s in symbols.split(",") if s.strip())
+    base["replay.from_ns"] = None if from_ is None else parsed_time(from_, "--from")
+    base["replay.to_ns"] = None if to is None else parsed_time(to, "--to")
+    base["replay.warm_up_ns"] = parsed_duration(warm_up, "--warm-up") or None
+    if base["replay.warm_up_ns"] and from_ is None:
+        msg = f"--warm-up {warm_up}: needs --from, the time from which on there are decisions"
+        raise UsageError(msg)
+    if config is None and DEFAULT_CONFIG.is_file():
+        config = DEFAULT_CONFIG
+    settings = load_settings(config, set_ or (), base={k: v for k, v in base.items() if v is not None})
+    execution = Execution(workers, batch_ticks, epoch_s, speed, sink == "lake")
+    if tape is None:
+        with progress("simulating the default tape", DEFAULT_TICKS, "ticks") as moved:
+            tape = default_tape(moved)
+    opened = Tape.open(tape)
+    out = out or Path("runs") / f"{tape.name}-{short_hash(settings)}"
+    with progress(f"replaying {tape.name}", opened.manifest.rows, "ticks") as moved:
+        outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done))
+    if outcome.drained_by is not None:
+        name = signal.Signals(outcome.drained_by).name
+        say(f"{name}: drained. Go on with the same command; the run folder {out} knows where it was.")
+        raise typer.Exit(128 + outcome.drained_by)
+    assert outcome.run is not None
+    if outcome.already:
+        say(f"{out} holds this run already, finished; --fresh runs it again.")
+    if not no_report and execution.lake and (not outcome.already or not outcome.folder.report_html.exists()):
+        from flows.report import write_report
+
+        write_report(outcome.folder, opened)
+    if as_json:
+        print_json(outcome.run)
+    else:
+        from flows.report.terminal import print_report
+
+        print_report(outcome.run)

@@ -1,0 +1,114 @@
+"""Commands that read runs: query, verify, report, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.terminal import Json, print_json, say, stdout, table
+
+Run = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the application."""
+    app.command("query")(query_command)
+    app.command("verify")(verify_command)
+    app.command("report")(report_command)
+    app.command("diff")(diff_command)
+
+
+def query_command(
+    run: Run,
+    sql: Annotated[str, typer.Argument(help="One SELECT over the run's tables.", show_default=False)],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask SQL of a run. Tables: signals, verdicts, orders, executions, positions, equity, dead_letters, statistics, skill.
+
+    Example: spiketape query runs/equity "SELECT symbol, count(*) AS fills, sum(fee) AS fees FROM executions GROUP BY symbol"
+    """
+    from operators.sinks import query
+
+    answer = query(run, sql)
+    if as_json:
+        print_json({"columns": answer.columns, "rows": answer.to_dicts()})
+    elif as_csv:
+        typer.echo(answer.write_csv(), nl=False)
+    else:
+        shown = answer.head(200)
+        numeric = [i for i, t in enumerate(answer.dtypes) if t.is_numeric()]
+        stdout.print(table("", shown.columns, shown.iter_rows(), right=numeric))
+        if answer.height > shown.height:
+            say(f"{answer.height:,} rows, the first {shown.height} are shown; --csv and --json print all")
+
+
+def verify_command(run: Run, as_json: Json = False) -> None:
+    """Compute the hash of a run anew from its lake, and check that nothing is lost, doubled or changed.
+
+    Example: spiketape verify runs/equity
+    """
+    from operators.sinks import verify
+
+    report = verify(run)
+    if as_json:
+        print_json(report.as_json())
+    elif report.ok:
+        say(f"{run}: {sum(report.rows.values()):,} rows, nothing lost, doubled or changed; output hash {report.output_hash}")
+    else:
+        for problem in report.problems[:50]:
+            place = f"{problem.table}/{problem.key}" + ("" if problem.n is None else f"/{problem.n}")
+            say(f"{problem.kind}: {place}: {problem.text}")
+        say(f"{run}: {len(report.problems):,} problems; recorded hash {report.recorded_hash}, computed {report.output_hash}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def report_command(run: Run, as_json: Json = False) -> None:
+    """Write the HTML report of a finished run again, and print the report.
+
+    Example: spiketape report runs/equity
+    """
+    from flows.report import load_run, write_report
+    from flows.report.terminal import print_report
+    from operators.sinks import RunFolder
+    from operators.sources.tape import Tape
+
+    folder = RunFolder(run)
+    result = load_run(folder)
+    path = write_report(folder, Tape.open(Path(result["tape"])))
+    if as_json:
+        print_json({"report": str(path), "run": result})
+    else:
+        print_report(result)
+        say(f"written: {path}")
+
+
+def diff_command(
+    a: Run,
+    b: Annotated[Path, typer.Argument(help="Another run folder.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Show the first slice, table and row in which two runs differ, with both rows, and settings that differ.
+
+    Example: spiketape diff runs/equity runs/equity-again
+    """
+    from operators.sinks import diff
+
+    found = diff(a, b)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        if found.settings:
+            stdout.print(table("settings", ("setting", str(a), str(b)), [(k, *v) for k, v in sorted(found.settings.items())]))
+        if found.first is None:
+            say("the outputs are equal, row by row")
+        else:
+            f = found.first
+            say(f"first difference: slice {f.slice}, table {f.table}, {f.key}, row {f.n}")
+            names = sorted({*(f.a or {}), *(f.b or {})})
+            stdout.print(table("", ("column", str(a), str(b)), [(n, (f.a or {}).get(n), (f.b or {}).get(n)) for n in names]))
+    if not found.same:
+        raise typer.Exit(1)

@@ -1,0 +1,151 @@
+"""Commands that make and read tapes: simulate, import, tape, bars."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.terminal import Json, parsed_duration, print_json, progress, say, stdout, table
+from schemas.errors import TapeError
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the new tape.", show_default=False)]
+Partitions = Annotated[int, typer.Option(min=1, max=1024, help="Files that the tape is split into, by symbol.")]
+Shards = Annotated[int, typer.Option(min=1, max=4096, help="Shards by which symbols are dealt to partitions.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a tape that is already there.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the application."""
+    app.command("simulate")(simulate_command)
+    app.command("import")(import_command)
+    app.command("tape")(tape_command)
+    app.command("bars")(bars_command)
+
+
+def simulate_command(
+    out: Out,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks to make.")] = 2_000_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols of the market.")] = 16,
+    edge: Annotated[float, typer.Option(min=0.0, max=1.0, help="How far the next move can be foreseen; 0 is the null tape.")] = 1.0,
+    partitions: Partitions = 4,
+    shards: Shards = 64,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a simulated tape with its truth beside it.
+
+    Example: spiketape simulate --out tapes/sim --ticks 2000000 --seed 1
+    """
+    from operators.sources.simulator import simulate
+
+    with progress("simulating", ticks, "ticks") as moved:
+        made = simulate(out, ticks, seed, symbols, edge, partitions, shards, moved, overwrite)
+    if as_json:
+        print_json(asdict(made))
+    else:
+        say(f"{made.ticks:,} ticks of {made.symbols} symbols over {made.sessions} sessions in {made.out}; the truth is in {made.truth}")
+
+
+def import_command(
+    sources: Annotated[list[Path], typer.Argument(help="Files or folders, of one or several formats.", show_default=False)],
+    out: Out,
+    format_: Annotated[str, typer.Option("--format", help="auto, lean_equity, lean_forex, binance_raw, lobster or columns.")] = "auto",
+    map_: Annotated[
+        str | None,
+        typer.Option("--map", help="Columns of CSV and Parquet files, as in ts=time,price=px,size=qty,name=AAPL,unit=ms."),
+    ] = None,
+    partitions: Partitions = 4,
+    shards: Shards = 64,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Convert recorded data to a tape, once.
+
+    Every row becomes a tick, is merged into one (a bid row and its ask row), or is refused with file, line and reason in the tape's
+    import report.
+
+    Example: spiketape import data/lean_equity_ticks --out tapes/equity
+    """
+    from operators.sources.importers import import_sources
+    from operators.sources.importers.mapping import ColumnMapping
+
+    mapping = None if map_ is None else ColumnMapping.parse(map_)
+    with progress("importing", None, "ticks") as moved:
+        report = import_sources(sources, out, format_, partitions, shards, mapping, moved, overwrite=overwrite)
+    summary = report.summary()
+    if as_json:
+        print_json({"out": str(out), **summary})
+        return
+    say(
+        f"{report.rows_read:,} rows read = {report.ticks:,} ticks + {report.rows_merged:,} merged + {report.rows_refused:,} refused; tape {out}"
+    )
+    if report.rows_refused:
+        say(f"refused rows with file, line and reason: {out / 'rejected.jsonl'}")
+
+
+def tape_command(
+    tape: Annotated[Path, typer.Argument(help="Folder of the tape.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Tell what is on a tape, and check every byte of it.
+
+    Example: spiketape tape tapes/equity
+    """
+    from operators.sources.tape import Tape
+    from operators.sources.tape.describe import describe
+
+    told = describe(Tape.open(tape))
+    if as_json:
+        print_json(told.model_dump(mode="json"))
+    else:
+        _show(told)
+    if told.damage is not None:
+        raise TapeError(told.damage)
+
+
+def _show(told: object) -> None:
+    d = told.model_dump(mode="json")  # type: ignore[attr-defined]
+    plain = [(k, f"{v:,}" if isinstance(v, int) and not k.endswith("_ns") else v) for k, v in d.items() if not isinstance(v, (list, dict))]
+    stdout.print(table(f"tape {d['path']}", ("", ""), plain))
+    for name in ("symbols", "partitions"):
+        rows = d.get(name) or []
+        if rows:
+            columns = [c for c in rows[0] if not c.endswith(("xxh3_128",))]
+            stdout.print(table(name, columns, [[_cell(c, r[c]) for c in columns] for r in rows], right=range(1, len(columns))))
+
+
+def _cell(column: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:,}" for k, v in value.items())
+    return f"{value:,}" if isinstance(value, int) and not column.endswith("_ns") else str(value)
+
+
+def bars_command(
+    tape: Annotated[Path, typer.Argument(help="Folder of the tape.", show_default=False)],
+    every: Annotated[str, typer.Option(help="Length of a bar, such as 30s, 5m, 1h.")] = "5m",
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Open, high, low, close and volume by symbol, exact decimals, from the trades that count as volume.
+
+    Example: spiketape bars tapes/btc --every 5m --symbol BTCUSDT.SPOT
+    """
+    import polars as pl
+
+    from operators.sources.tape import Tape
+    from operators.sources.tape.bars import bars
+
+    made = bars(Tape.open(tape), parsed_duration(every, "--every"))
+    if symbol is not None:
+        made = made.filter(pl.col("symbol") == symbol)
+    if as_json:
+        print_json({"every": every, "bars": made.to_dicts()})
+    elif as_csv:
+        typer.echo(made.write_csv(), nl=False)
+    else:
+        stdout.print(table(f"bars of {every}", made.columns, made.iter_rows(), right=range(1, len(made.columns))))
