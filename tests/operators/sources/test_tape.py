@@ -459,7 +459,7 @@ def test_manifests_that_lie_but_carry_a_fitting_checksum(tape: Tape, tmp_path: P
                 lying.seek(p, 10**9)
         except TapeError:
             found += 1
-    assert found > 1000
+    assert found > 700
 
 
 def test_the_writers_schema_documents_the_record() -> None:
