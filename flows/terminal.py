@@ -97,11 +97,11 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int]
             task = bar.add_task(what, total=total, rate="")
             began = time.monotonic()
 
-            def moved(done: int) -> None:
+            def bar_moved(done: int) -> None:
                 rate = done / max(time.monotonic() - began, 1e-9)
                 bar.update(task, completed=done, rate=f"{rate:,.0f}")
 
-            yield moved
+            yield bar_moved
         return
     with _plain_lines(what, total, unit) as moved:
         yield moved

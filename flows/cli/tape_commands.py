@@ -75,14 +75,13 @@ def import_command(
 
     mapping = None if map_ is None else ColumnMapping.parse(map_)
     with progress("importing", None, "ticks") as moved:
-        report = import_sources(sources, out, format_, partitions, shards, mapping, moved, overwrite=overwrite)
+        report = import_sources(sources, out, format_, partitions, shards, mapping, lambda _what, done: moved(done), overwrite=overwrite)
     summary = report.summary()
     if as_json:
         print_json({"out": str(out), **summary})
         return
-    say(
-        f"{report.rows_read:,} rows read = {report.ticks:,} ticks + {report.rows_merged:,} merged + {report.rows_refused:,} refused; tape {out}"
-    )
+    parts = f"{report.ticks:,} ticks + {report.rows_merged:,} merged + {report.rows_refused:,} refused"
+    say(f"{report.rows_read:,} rows read = {parts}; tape {out}")
     if report.rows_refused:
         say(f"refused rows with file, line and reason: {out / 'rejected.jsonl'}")
 
