@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import tempfile
@@ -33,6 +34,7 @@ from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
 
 SINK_STEP = "rows"
+ATTEMPTS = "attempts.jsonl"
 WARM_TICKS = 4096
 
 
@@ -150,14 +152,16 @@ class _Attempt:
             self.meters,
             execution.speed,
             lambda rows: on_rows(rows, total),
+            self._note_resume,
         )
+        self._attempts = folder.recovery / ATTEMPTS
         listed = tape.instruments
         scales = [i.notional_scale for i in listed.instruments]
 
         def lake_of() -> Lake:
             return Lake(folder.lake, listed, stages.settings, codebook())
 
-        sink = RowsSink(lambda: Ledger(listed.symbols, scales), lake_of if execution.lake else None, self._holder)
+        sink = RowsSink(lambda: Ledger(listed.symbols, scales), lake_of if execution.lake else None, self._holder, self._note_ahead)
         self.accounts: dict[str, Any] = {}
         feeds = feeds_of(tape, dict(stages.places))
         self._flow = build(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts)
@@ -183,6 +187,17 @@ class _Attempt:
             "rows_skipped_by_token": 0 if lake is None else lake.skipped,
             "peak_rss_mb": round(peak_mb, 1),
         }
+
+    def _note_resume(self, rows: int, k: int) -> None:
+        self._note({"workers": self._execution.workers, "rows": rows, "slice": k})
+
+    def _note_ahead(self, rows: int) -> None:
+        self._note({"lake_ahead_rows": rows})
+
+    def _note(self, line: dict[str, int]) -> None:
+        """Tells of a resumed attempt in recovery/attempts.jsonl: where it goes on, and how many rows the lake already holds beyond."""
+        with self._attempts.open("a") as f:
+            f.write(json.dumps({"pid": os.getpid(), **line}) + "\n")
 
     @property
     def finished(self) -> bool:

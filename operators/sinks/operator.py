@@ -30,7 +30,11 @@ class Holder:
 
 
 class RowsPart(StatefulSinkPartition[Value, dict[str, Any]]):
-    """The one partition. Without a lake it keeps the ledger only."""
+    """The one partition. Without a lake it keeps the ledger only.
+
+    There is no `close`: the last epoch's snapshot has committed everything, and Bytewax also calls `close` while an error is on
+    its way, where a second one would abort the process.
+    """
 
     def __init__(self, ledger: Ledger, lake: Lake | None) -> None:
         self._ledger = ledger
@@ -49,24 +53,27 @@ class RowsPart(StatefulSinkPartition[Value, dict[str, Any]]):
             self._lake.flush()
         return self._ledger.snapshot()
 
-    def close(self) -> None:
-        """Called at the end of a tape and after a drain, not after a crash: nothing depends on it."""
-        if self._lake is not None:
-            self._lake.flush()
-
 
 class RowsSink(FixedPartitionedSink[Value, dict[str, Any]]):
     """Takes `(key, Rows or several Rows)`. `lake_of` opens the lake in the worker that has the partition; None: no lake.
 
+    `on_resume` is told how many rows the lake holds beyond the recovery point: they will come again and be left out.
     `version`: of the ledger's state, for the registry of steps.
     """
 
     version: Final = LEDGER_VERSION
 
-    def __init__(self, ledger_of: Callable[[], Ledger], lake_of: Callable[[], Lake] | None, holder: Holder) -> None:
+    def __init__(
+        self,
+        ledger_of: Callable[[], Ledger],
+        lake_of: Callable[[], Lake] | None,
+        holder: Holder,
+        on_resume: Callable[[int], None] = lambda _rows: None,
+    ) -> None:
         self._ledger_of = ledger_of
         self._lake_of = lake_of
         self._holder = holder
+        self._on_resume = on_resume
 
     def list_parts(self) -> list[str]:
         return [PARTITION]
@@ -80,6 +87,9 @@ class RowsSink(FixedPartitionedSink[Value, dict[str, Any]]):
         if resume_state is not None:
             ledger.restore(resume_state)
             if lake is not None:
-                lake.require(ledger.counts())
+                counts = ledger.counts()
+                lake.require(counts)
+                held = sum(last + 1 for token in lake.tokens().values() for last in token.values())
+                self._on_resume(held - sum(counts.values()))
         self._holder.ledger, self._holder.lake = ledger, lake
         return RowsPart(ledger, lake)

@@ -1,0 +1,1 @@
+"""Each figure of GOALS has a command here; `spiketape bench` runs them."""

@@ -1,0 +1,5 @@
+"""`python -m flows` is `spiketape`."""
+
+from flows.cli import main
+
+main()
