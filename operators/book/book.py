@@ -125,6 +125,7 @@ class Book:
         return {
             "mode": int(Mode.NORMAL),
             "wanted_mode": -1,
+            "next_due": self._slice_of(FOREVER_NS),
             "money": money,
             "market": np.zeros((n, 5), np.int64),
             "weight": np.zeros(n, np.int64),
@@ -137,10 +138,14 @@ class Book:
             "marking": [],
         }
 
-    def next_due(self, state: State) -> int:
+    def ask_mode(self, state: State, mode: Mode) -> None:
+        """Asks for another mode, from the next slice on. Raises RefusedError where it may not follow the present one."""
+        next_mode(Mode(state["mode"]), mode)
+        state["wanted_mode"] = int(mode)
+        state["next_due"] = -1
+
+    def _next_due(self, state: State) -> int:
         """The first slice that must be looked at if nothing is reported or signalled before."""
-        if state["wanted_mode"] >= 0:
-            return -1
         due_ns = min((deal["due_ns"] for deal in state["deals"].values()), default=FOREVER_NS)
         due = self._slice_of(due_ns)
         if state["marking"]:
@@ -160,11 +165,14 @@ class Book:
         self._modes(state, desk)
         for wish in wishes:
             self._wish(state, desk, wish)
-        for symbol in sorted(state["deals"]):
-            self._advance(state, desk, symbol, state["deals"][symbol])
+        deals = state["deals"]
+        for symbol in sorted(deals):
+            if desk.now >= deals[symbol]["due_ns"]:
+                self._advance(state, desk, symbol, deals[symbol])
         if state["mode"] == Mode.REDUCED:
             self._reduce(state, desk)
         self._mark_out(state, k)
+        state["next_due"] = self._next_due(state)
         return desk.requests()
 
     def _slice_of(self, t_ns: int) -> int:
@@ -190,6 +198,8 @@ class Book:
             if kind != ReportKind.FILL:
                 return
             deal = state["deals"][symbol] = stray_deal(order.side)
+        if kind == ReportKind.ACK:
+            return
         if kind == ReportKind.FILL:
             trade = (order.side, int(r["price"]), int(r["quantity"]))
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
@@ -395,6 +405,7 @@ class Book:
         """Turns a deal to the way out. Always allowed; with a position it is an intent with a verdict."""
         deal["phase"] = LEAVING
         deal["urgent"] = deal["urgent"] or urgent
+        deal["due_ns"] = 0
         state["stance"][symbol] = BUSY
         held = self._held(state, symbol)
         if held:

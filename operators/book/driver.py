@@ -32,12 +32,11 @@ from operators.book.scan_kernels import (
     OVERFLOW,
     TOO_LARGE,
     close_second,
-    merge_by_slice,
     scan,
 )
 from operators.execution import PaperVenue, VenuePass
 from operators.portfolio import MoneyOverflowError
-from operators.risk import Mode, next_mode
+from operators.risk import Mode
 from operators.timeline.stage import Migration, State
 from schemas.instruments import InstrumentList
 from schemas.orders import Reports, Requests
@@ -102,8 +101,7 @@ class AccountStage:
 
         Raises RefusedError where it may not follow the present one.
         """
-        next_mode(Mode(state["book"]["mode"]), mode)
-        state["book"]["wanted_mode"] = int(mode)
+        self.book.ask_mode(state["book"], mode)
 
     def summary(self, state: State) -> dict[str, Any]:
         """What happened so far (measures.py says what is in it), amounts as decimals of the account's currency."""
@@ -181,7 +179,7 @@ class AccountStage:
         return stopped + 1
 
     def _next_due(self, state: State) -> int:
-        due = self.book.next_due(state["book"])
+        due: int = state["book"]["next_due"]
         if state["pending"]:
             due = min(due, state["pending"][0][0])
         if state["leaving"]:
@@ -250,11 +248,7 @@ class AccountStage:
 
 
 def _merged(parts: list[npt.NDArray[np.void]], dtype: np.dtype[np.void]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
-    """Rows of all shards one after the other, and their order by (slice, shard, place)."""
-    whole = np.concatenate(parts) if parts else np.empty(0, dtype)
-    order = np.empty(len(whole), np.int64)
-    if len(whole):
-        ends = np.cumsum([len(p) for p in parts])
-        starts = np.concatenate(([0], ends[:-1]))
-        merge_by_slice(np.ascontiguousarray(whole["slice"]), starts, ends, order)
-    return whole, order
+    """Rows of all shards one after the other, and their order by (slice, shard, place): a stable sort of sorted runs."""
+    bare = f"V{dtype.itemsize}"
+    whole = np.concatenate([np.ascontiguousarray(p).view(bare) for p in parts]).view(dtype)
+    return whole, np.argsort(whole["slice"], kind="stable")

@@ -41,24 +41,6 @@ NOTHING, DECIDE, FULL, TOO_LARGE = range(4)
 
 
 @njit(nogil=True, cache=True)
-def merge_by_slice(slices: Any, starts: Any, ends: Any, order: Any) -> None:
-    """Order of rows by (slice, source, place): sources lie one after the other in `slices`, each sorted; `starts` is used up."""
-    at = 0
-    while at < order.size:
-        lowest = np.int64(2**62)
-        for s in range(starts.size):
-            if starts[s] < ends[s] and slices[starts[s]] < lowest:
-                lowest = slices[starts[s]]
-        for s in range(starts.size):
-            i = starts[s]
-            while i < ends[s] and slices[i] == lowest:
-                order[at] = i
-                at += 1
-                i += 1
-            starts[s] = i
-
-
-@njit(nogil=True, cache=True)
 def close_second(money: Any, before: int, slice_ns: int, seconds: Any, made: int) -> int:
     """Adds the row of the pending second if its last slice is before `before`; returns the number of rows."""
     if money[PENDING] == 0:

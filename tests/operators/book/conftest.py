@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -60,7 +61,7 @@ class RandomMarket:
     def outs(self, cuts=()):
         """Ranges over the whole market, cut at the given slices."""
         bounds = sorted({self.first, self.last, *(c for c in cuts if self.first < c < self.last)})
-        return [tuple(self.out(s, lo, hi) for s in self.shards) for lo, hi in zip(bounds, bounds[1:], strict=False)]
+        return [tuple(self.out(s, lo, hi) for s in self.shards) for lo, hi in itertools.pairwise(bounds)]
 
 
 def last_quotes(ticks, slices, gate):
