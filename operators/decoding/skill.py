@@ -24,6 +24,7 @@ The queue grows by doubling and never beyond 65,536: one eligible tick a millise
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ PENDING: Final = np.dtype(
 
 def compilable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The same layout with opaque fields as bytes, which is what Numba understands."""
-    fields = dtype.fields or {}
+    fields: Mapping[str, Any] = dtype.fields or {}
     return np.dtype([(k, "u1", (t.itemsize,)) if t.kind == "V" else (k, t) for k, (t, *_) in fields.items()])
 
 

@@ -53,7 +53,7 @@ WEIGHT_MAX: Final = 511
 HEADS: Final = 2
 HEAD_WIDTH: Final = 8
 """Columns of one head: trace 0 (the tick's own spikes) and up to 7 leaky traces; unused ones are zero."""
-READ_ONE: Final = 1 << 20
+READ_ONE: Final = 1 << 16
 """A read-out weight of 1.0 in w_read."""
 READ_MAX: Final = 1 << 23
 """|w_read| is below this, so that all neurons at once fit int32."""

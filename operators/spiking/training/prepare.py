@@ -62,7 +62,16 @@ class Prepared:
         """Everything as one range of slices."""
         lo, hi = (int(self.slices[0]), int(self.slices[-1]) + 1) if self.slices.size else (0, 0)
         gated = GatedRange(
-            self.place.shard, lo, hi, self.ticks, self.slices, self.gate, (), self.ticks.size, 0, np.zeros(len(self.place.symbols), np.int64)
+            self.place.shard,
+            lo,
+            hi,
+            self.ticks,
+            self.slices,
+            self.gate,
+            (),
+            self.ticks.size,
+            0,
+            np.zeros(len(self.place.symbols), np.int64),
         )
         return SpikeRange(gated, self.use, SpikeBatch(self.indptr, self.neuron))
 
@@ -75,7 +84,13 @@ class Prepared:
         """The ticks before a time (a view)."""
         n = int(np.searchsorted(self.ticks["ts_ns"], ts_ns))
         return replace(
-            self, ticks=self.ticks[:n], slices=self.slices[:n], gate=self.gate[:n], use=self.use[:n], x=self.x[:n], indptr=self.indptr[: n + 1]
+            self,
+            ticks=self.ticks[:n],
+            slices=self.slices[:n],
+            gate=self.gate[:n],
+            use=self.use[:n],
+            x=self.x[:n],
+            indptr=self.indptr[: n + 1],
         )
 
 

@@ -20,7 +20,7 @@ from operators.spiking.training.trace_kernels import collect_traces
 from schemas.ticks import Ints
 
 Floats = npt.NDArray[np.float64]
-RIDGES = (3.0, 30.0, 300.0)
+RIDGES = (3000.0, 1000.0, 300.0, 100.0)
 """Penalties tried, in units of one example on columns scaled to mean square 1."""
 
 
@@ -60,7 +60,8 @@ def draw_sample(targets: Targets, per_spell: int, most: int, seed: int) -> Sampl
 
 def _noise(seed: int, keys: Ints) -> npt.NDArray[np.uint64]:
     """64 random bits of (seed, key), by the SplitMix64 finaliser over arrays."""
-    z = keys.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
+    offset = np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    z = keys.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9) + offset
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -81,23 +82,23 @@ def trace_matrix(data: Prepared, model: TickNetwork, rows: Ints, forget: bool = 
     return out
 
 
-def fit_logistic(x: npt.NDArray[np.float32], y: Floats, weight: Floats, ridge: float, steps: int = 8) -> Floats:
-    """Weights of a logistic regression without intercept, by Newton's method. x (m, P), y +-1, weight (m,). Returns (P,)."""
-    scale = np.sqrt(np.maximum((x.astype(np.float64) ** 2 * weight[:, None]).sum(0) / weight.sum(), 1e-6))
-    z = (x / scale.astype(np.float32)).astype(np.float32)
-    beta = np.zeros(x.shape[1])
+def fit_logistic(
+    x: npt.NDArray[np.float32], y: Floats, weight: Floats, ridge: float, start: Floats | None = None, steps: int = 8
+) -> Floats:
+    """Weights of a logistic regression without intercept, by Newton's method. x (m, P) of columns of like size, y +-1. Returns (P,)."""
+    beta = np.zeros(x.shape[1]) if start is None else start.copy()
     for _ in range(steps):
-        margin = y * (z @ beta.astype(np.float32)).astype(np.float64)
+        margin = y * (x @ beta.astype(np.float32)).astype(np.float64)
         wrong = 1.0 / (1.0 + np.exp(np.clip(margin, -30, 30)))
-        gradient = z.T.astype(np.float64) @ (weight * y * wrong) - ridge * beta
-        curvature = np.sqrt(weight * wrong * (1.0 - wrong)).astype(np.float32)[:, None] * z
+        gradient = x.T @ (weight * y * wrong).astype(np.float32) - ridge * beta
+        curvature = np.sqrt(weight * wrong * (1.0 - wrong)).astype(np.float32)[:, None] * x
         hessian = (curvature.T @ curvature).astype(np.float64)
         hessian[np.diag_indices_from(hessian)] += ridge
         move = np.linalg.solve(hessian, gradient)
         beta += move
-        if np.abs(move).max() < 1e-4:
+        if np.abs(move).max() < 1e-3:
             break
-    return beta / scale
+    return beta
 
 
 def log_loss(x: npt.NDArray[np.float32], y: Floats, weight: Floats, beta: Floats) -> float:
@@ -110,10 +111,18 @@ def fit_head(x: npt.NDArray[np.float32], label: npt.NDArray[np.int8], weight: Fl
     """Read-out of one head: the ridge with the least loss on the last fifth, then a fit on all. Rows in order of time."""
     has = label != 0
     x, y, weight = x[has], label[has].astype(np.float64), weight[has]
+    scale = np.sqrt(np.maximum(np.einsum("ij,ij,i->j", x, x, weight.astype(np.float32)) / weight.sum(), 1e-5)).astype(np.float32)
+    x = x / scale
     cut = int(0.8 * y.size)
-    losses = {r: log_loss(x[cut:], y[cut:], weight[cut:], fit_logistic(x[:cut], y[:cut], weight[:cut], r)) for r in RIDGES}
+    losses: dict[float, float] = {}
+    beta = None
+    for ridge in RIDGES:
+        beta = fit_logistic(x[:cut], y[:cut], weight[:cut], ridge, beta)
+        losses[ridge] = log_loss(x[cut:], y[cut:], weight[cut:], beta)
+        if losses[ridge] > min(losses.values()):
+            break
     best = min(losses, key=lambda r: (losses[r], r))
-    return fit_logistic(x, y, weight, best), {"ridge": best, "held_out_loss": losses[best], "examples": float(y.size)}
+    return fit_logistic(x, y, weight, best, beta) / scale, {"ridge": best, "held_out_loss": losses[best], "examples": int(y.size)}
 
 
 def with_readout(model: TickNetwork, heads: list[Floats]) -> TickNetwork:

@@ -45,7 +45,9 @@ def record_spikes(ticks, use, indptr, neuron, local, model, state, scratch, forg
 
 
 @njit(nogil=True, cache=True)
-def collect_traces(ticks, use, indptr, neuron, h_indptr, h_neuron, inputs, local, inv_tau, forget, rows, plus, minus, trace, count, last, out):
+def collect_traces(
+    ticks, use, indptr, neuron, h_indptr, h_neuron, inputs, local, inv_tau, forget, rows, plus, minus, trace, count, last, out
+):
     """Normalised traces at the ticks `rows` (ascending): out[m, g * pairs + p] = (trace_g[plus[p]] - trace_g[minus[p]]) / N_g.
 
     Trace 0 holds the spikes of the last tick that drove the network. Work space: trace float32 (S, G + 1, neurons) and count
