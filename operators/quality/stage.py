@@ -30,16 +30,12 @@ import numpy.typing as npt
 
 from operators.quality import kernels as k
 from operators.timeline.stage import Migration, ShardPlace, State
-from schemas.errors import InstrumentError
 from schemas.ranges import GatedRange, LeadSeries
 from schemas.tables import DEAD_LETTER, Rows
 from schemas.ticks import Ints, Ticks
 
 UNKNOWN_KEY: Final = "unknown"
 """Key of dead letters whose symbol is not one of the shard's."""
-
-PRICE_LIMIT: Final = 2**53
-"""Largest `price_max` and `size_max` that the integer arithmetic of gate and features takes without overflow."""
 
 
 class QualityStage:
@@ -48,7 +44,7 @@ class QualityStage:
     State, by symbol of the shard (L): `next_seq` uint64 (L,) smallest sequence number still new; `last_ts` int64 (L,) ns; `session`
     int64 (L,) session that has not ended; `track` int64 (L, 2, 5) and `window` int64 (L, 2, mad_window) accepted prices, doubled;
     `score` int64 (L, 3) 1e-9; `gaps` int64 (L,) missing sequence numbers; `dead` int64 (L + 1,) dead letters so far, unknown
-    symbols last; `lead` int64 (L,) last doubled price told to followers. Raises InstrumentError where a limit is out of range.
+    symbols last; `lead` int64 (L,) last doubled price told to followers.
     """
 
     version = 1
@@ -58,10 +54,6 @@ class QualityStage:
         gate = place.settings.gate
         mine = [place.instruments.instruments[s] for s in place.symbols]
         followed = {i.leader for i in place.instruments.instruments if i.leader is not None}
-        for i in mine:
-            if i.price_max > PRICE_LIMIT or i.size_max > PRICE_LIMIT:
-                msg = f"{i.symbol}: price_max {i.price_max} and size_max {i.size_max} may be {PRICE_LIMIT} at most; use coarser fixed point"
-                raise InstrumentError(msg)
         self._place = place
         self._names = (*(i.symbol for i in mine), UNKNOWN_KEY)
         self._leading = tuple(s for s, i in zip(place.symbols, mine, strict=True) if i.symbol in followed)

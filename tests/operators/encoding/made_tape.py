@@ -7,6 +7,7 @@ every tick can be cut from the next.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ CONDITIONS = ConditionTable(name="made", no_fill=NO_FILL, no_volume=NO_VOLUME, n
 
 def place_of(session_ns: int = 2**62, **settings: Any) -> ShardPlace:
     """One shard with four symbols; the calendar `day` is open from START + 200 ms for `session_ns`, then again 300 ms later."""
-    common: dict[str, Any] = {"price_exponent": 2, "size_exponent": 0, "tick_size": 1, "lot_size": 1, "conditions": CONDITIONS, "calendar": "day"}
+    common: dict[str, Any] = {"price_exponent": 2, "size_exponent": 0, "tick_size": 1, "lot_size": 1}
+    common |= {"conditions": CONDITIONS, "calendar": "day"}
+    first_end = START + 200 * MS + session_ns
+    sessions = {"day": ((START + 200 * MS, first_end), (first_end + 300 * MS, 2**62))} if session_ns < 2**61 else {}
     instruments = InstrumentList(
         instruments=(
             Instrument(symbol="AAA", quoted=False, **common),
@@ -35,7 +39,7 @@ def place_of(session_ns: int = 2**62, **settings: Any) -> ShardPlace:
             Instrument(symbol="CCC", leader="BBB", **common),
             Instrument(symbol="DDD", leader="AAA", sized=False, **common),
         ),
-        sessions={"day": ((START + 200 * MS, START + 200 * MS + session_ns), (START + 500 * MS + session_ns, 2**62))} if session_ns < 2**61 else {},
+        sessions=sessions,
     )
     return shard_places(instruments, Settings.model_validate({"shards": 1, "slice_ms": 1, **settings}))[0]
 
@@ -65,7 +69,9 @@ def made_ticks(count: int, seed: int, bad: float = 0.05) -> tuple[Any, Any]:
     t["size"] = np.where(sized, rng.integers(1, 900, count), 0)
     t["size"][(t["kind"] != QUOTE) & ~sized] = 0
     t["ask_size"] = np.where(quote & sized, rng.integers(1, 900, count), 0)
-    t["side"] = np.where(t["kind"] == DEPTH, rng.choice([-1, 1], count), np.where(t["kind"] == TRADE, rng.choice([-1, 0, 0, 0, 1], count), 0))
+    t["side"] = np.where(
+        t["kind"] == DEPTH, rng.choice([-1, 1], count), np.where(t["kind"] == TRADE, rng.choice([-1, 0, 0, 0, 1], count), 0)
+    )
     t["venue"] = np.where((t["kind"] == TRADE) & (rng.random(count) < 0.3), ord("D"), ord("N"))
     t["conditions"] = np.where(t["kind"] == TRADE, rng.choice([0, 0, 0, NO_FILL, NO_VOLUME, NO_FEATURES], count), 0)
     t["gap"] = np.where(rng.random(count) < 0.02, rng.integers(1, 9, count), 0)
@@ -104,7 +110,7 @@ def run_chain(place: ShardPlace, ticks: Any, slices: Any, cuts: Any = ()) -> tup
     states = [gate.start(), features.start(), encoder.start()]
     gated, featured, spiked = [], [], []
     edges = [int(slices[0]), *cuts, int(slices[-1]) + 1]
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+    for lo, hi in itertools.pairwise(edges):
         a, b = np.searchsorted(slices, (lo, hi))
         states[0], (g, leads) = gate.step(states[0], (lo, hi, ticks[a:b], slices[a:b]))
         states[1], f = features.step(states[1], (g, tuple(s for s in leads if s.symbol in place.leaders)))
