@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.sources.tape.disk import writing
 from operators.sources.tape.format import IMPORT_REPORT, Manifest
@@ -94,17 +95,21 @@ class _Spill:
         if not len(ticks):
             return
         if self._file is None:
-            self._file = self._path.open("wb", buffering=_SPILL_BUFFER)
+            self._file = self._path.open("ab", buffering=_SPILL_BUFFER)
+        if not self._rows:
             self._first_ts_ns = int(ticks["ts_ns"][0])
         self._file.write(ticks.view(np.uint8).data)
         self._last_ts_ns = int(ticks["ts_ns"][-1])
         self._rows += len(ticks)
 
-    def close(self) -> list[_Run]:
-        if self._file is None:
-            return []
-        self._file.close()
-        return [_Run(self._path, self._rank, self._rows, self._first_ts_ns, self._last_ts_ns)]
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def runs(self) -> list[_Run]:
+        """The run; none where no tick came."""
+        return [_Run(self._path, self._rank, self._rows, self._first_ts_ns, self._last_ts_ns)] if self._rows else []
 
 
 def write_feeds(
@@ -137,13 +142,17 @@ def write_feeds(
             spill.mkdir()
         report.keep_rejected_in(tape.folder, out)
         try:
-            runs: list[_Run] = []
+            readings: list[_FeedReading] = []
             done = 0
             for i in by_symbol:
                 rank = 2 * len(feeds) * ids[i] + i
-                reading = _FeedReading(feeds[i], ids[i], guard, report, counted, out)
-                runs += reading.spill(_Spill(spill / f"{i}-0", rank), _Spill(spill / f"{i}-1", rank + len(feeds)), done, progress)
+                spills = (_Spill(spill / f"{i}-0", rank), _Spill(spill / f"{i}-1", rank + len(feeds)))
+                reading = _FeedReading(feeds[i], ids[i], guard, report, counted, out, spills)
+                reading.read(done, progress)
                 done += reading.rows
+                readings.append(reading)
+            reached = max((r.latest for r in readings), default=0)
+            runs = [run for r in readings for run in r.finish(reached)]
             report.ticks = _merge(runs, tape, progress)
             report.check()
         finally:
@@ -155,52 +164,86 @@ def write_feeds(
 
 
 class _FeedReading:
-    """One pass over a feed: the time guard, effective times, and the split into two sorted runs."""
+    """One pass over a feed: the time guard, effective times, and the split into two sorted runs.
 
-    def __init__(self, feed: Feed, symbol: int, guard: TimeGuardSettings, report: ImportReport, counted: bool, out: Path) -> None:
+    The last tick of a feed has no follower that could confirm it, so where it jumps ahead the guard refuses it. It is held until all
+    feeds are read, and kept if another feed of the import has come to its time too (a last trade long after the one before it).
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        symbol: int,
+        guard: TimeGuardSettings,
+        report: ImportReport,
+        counted: bool,
+        out: Path,
+        spills: tuple[_Spill, _Spill],
+    ) -> None:
         self._feed = feed
         self._symbol = symbol
         self._guard = TimeGuard(guard)
+        self._jump = guard.jump_s * 1_000_000_000
         self._report = report
         self._counted = counted
         self._out = out
+        self._trades, self._others = spills
         self._waiting: list[FeedChunk] = []
-        self._latest = -(2**63)
+        self._held: FeedChunk | None = None
         self._room = (np.empty(0, TICK_V1), np.empty(0, TICK_V1))
+        self.latest = 0
         self.rows = 0
 
-    def spill(self, trades: _Spill, others: _Spill, done: int, progress: Progress | None) -> list[_Run]:
+    def read(self, done: int, progress: Progress | None) -> None:
+        """Reads the feed from start to end."""
         for chunk in self._feed.chunks():
-            self._take(chunk, trades, others)
+            if self._counted:
+                self._report.read(len(chunk.ticks))
+            self._take(chunk)
             if progress is not None:
                 progress("read", done + self.rows)
-        self._take(FeedChunk(np.empty(0, TICK_V1), np.empty(0, np.int64)), trades, others, final=True)
+        self._take(FeedChunk(np.empty(0, TICK_V1), np.empty(0, np.int64)), final=True)
+        self._room = (np.empty(0, TICK_V1), np.empty(0, TICK_V1))
         with writing(self._out):
-            return trades.close() + others.close()
+            self._trades.close()
+            self._others.close()
 
-    def _take(self, chunk: FeedChunk, trades: _Spill, others: _Spill, final: bool = False) -> None:
-        if self._counted:
-            self._report.read(len(chunk.ticks))
+    def finish(self, reached: int) -> list[_Run]:
+        """Decides on a last tick that was held; `reached`: the latest time believed in any feed. Returns the runs."""
+        if self._held is not None:
+            confirmed = int(self._held.ticks["ts_ns"][0]) <= reached + self._jump
+            self._keep(self._held, np.full(1, confirmed, np.uint8))
+            with writing(self._out):
+                self._trades.close()
+                self._others.close()
+        return self._trades.runs() + self._others.runs()
+
+    def _take(self, chunk: FeedChunk, final: bool = False) -> None:
         believed = self._guard.judge(np.ascontiguousarray(chunk.ticks["ts_ns"]), final)
-        chunks = [*self._waiting, chunk]
+        chunks = [*self._waiting, chunk] if len(chunk.ticks) else self._waiting
         self._waiting = []
+        if final and len(believed) and not believed[-1] and int(chunks[-1].ticks["ts_ns"][-1]) < LARGEST_TIME_NS:
+            last = chunks[-1]
+            self._held = FeedChunk(last.ticks[-1:].copy(), last.line[-1:].copy(), last.file)
+            chunks[-1] = FeedChunk(last.ticks[:-1], last.line[:-1], last.file)
+            believed = believed[:-1]
         for c in chunks:
             decided = believed[: len(c.ticks)]
             believed = believed[len(decided) :]
-            self._keep(c, decided, trades, others)
+            self._keep(c, decided)
             if len(decided) < len(c.ticks):
                 self._waiting.append(FeedChunk(c.ticks[len(decided) :].copy(), c.line[len(decided) :].copy(), c.file))
 
-    def _keep(self, c: FeedChunk, believed: np.ndarray[Any, np.dtype[np.uint8]], trades: _Spill, others: _Spill) -> None:
+    def _keep(self, c: FeedChunk, believed: npt.NDArray[np.uint8]) -> None:
         n = len(believed)
         if n > len(self._room[0]):
             self._room = (np.empty(n, TICK_V1), np.empty(n, TICK_V1))
         ticks = np.ascontiguousarray(c.ticks[:n])
-        n_trades, n_others, latest = split_feed(ticks, believed, self._symbol, self._latest, *self._room)
-        self._latest = int(latest)
+        n_trades, n_others, latest = split_feed(ticks, believed, self._symbol, self.latest, *self._room)
+        self.latest = int(latest)
         with writing(self._out):
-            trades.add(self._room[0][:n_trades])
-            others.add(self._room[1][:n_others])
+            self._trades.add(self._room[0][:n_trades])
+            self._others.add(self._room[1][:n_others])
         self.rows += n_trades + n_others
         for i in np.flatnonzero(believed == 0):
             self._report.refuse(c.file or self._feed.source, int(c.line[i]), TIME_REFUSED, _text(ticks[i]))

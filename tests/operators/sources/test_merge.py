@@ -160,6 +160,21 @@ def test_an_absurd_time_is_refused_with_file_and_line(tmp_path: Path, cut: int) 
     assert json.loads((tmp_path / "t" / REJECTED).read_text())["line"] == 7
 
 
+@pytest.mark.parametrize("cut", [1, 4, 1000])
+@pytest.mark.parametrize(("other", "kept"), [(3600, True), (3301, True), (3299, False), (5, False)])
+def test_a_last_tick_after_a_silence_is_confirmed_by_another_feed(tmp_path: Path, cut: int, other: int, kept: bool) -> None:
+    """As on the recorded tape: the last trade of IBM comes an hour after the one before it, while quotes go on."""
+    trades: list[Row] = [(START + i, TRADE, i) for i in range(5)] + [(START + 3600 * S + 4, TRADE, 5)]
+    quotes: list[Row] = [(START + i * S * other // 20 + 4, QUOTE, 100 + i) for i in range(21)]
+    feeds = [feed_of("AAA", trades, cut, "trades"), feed_of("BBB", quotes, cut, "quotes")]
+    write_feeds(feeds, tmp_path / "t", LISTED)
+    tape = Tape.open(tmp_path / "t")
+    tape.verify()
+    assert tape.manifest.symbols[0].rows == 5 + kept
+    saved = json.loads((tmp_path / "t" / IMPORT_REPORT).read_text())
+    assert [(e["file"], e["line"]) for e in saved["examples"]] == ([] if kept else [("trades", 6)])
+
+
 def test_every_refused_row_is_kept_beyond_the_examples(tmp_path: Path) -> None:
     report = ImportReport(examples=5)
     report.read(8)
