@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from operators.execution.fill_kernels import accept, end, order_meets_print, order_meets_quote, report
@@ -247,6 +248,39 @@ def last_quote_before(ticks: Any, stop: int) -> int:
         if ticks[i].kind == QUOTE:
             return i
     return -1
+
+
+@njit(nogil=True, cache=True)
+def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, orders: Any, market: Any, sessions: Any, p: Any) -> None:
+    """Takes over the last quote before place `stop`, or the one noted in `last` (LAST_QUOTE (1,)), after a time without reading.
+
+    If that is still the quote at which the market stands, everything stays; what was taken of a side, as long as that side shows
+    the same in the same session.
+    """
+    m = market[0]
+    i = last_quote_before(ticks, stop)
+    if i >= 0:
+        x = ticks[i]
+        t, seq, flags, venue = max(x.ts_ns, slices[i] * p[0].slice_ns), np.int64(x.seq), gate[i], x.venue
+        bid, ask, bid_size, ask_size = x.price, x.ask, x.size, x.ask_size
+    elif last[0].seen:
+        w = last[0]
+        t, seq, flags, venue = w.ts_ns, w.seq, w.gate, w.venue
+        bid, ask, bid_size, ask_size = w.bid, w.ask, w.bid_size, w.ask_size
+    else:
+        return
+    if m.seq == seq:
+        return
+    place = session_of(sessions, t)
+    close = min(sessions[place, 1], NEVER) if place >= 0 else -NEVER
+    if close != m.session_close:
+        enter_session(orders, m, close)
+    m.quote_ns = t
+    m.seq = seq
+    m.known = 0
+    m.valid = 0
+    if place >= 0 and valid_quote(flags, bid, ask, bid_size, ask_size, p[0].sized):
+        show(m, bid, ask, bid_size, ask_size, venue)
 
 
 @njit(nogil=True, cache=True)

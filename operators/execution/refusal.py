@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from schemas.instruments import Instrument
 from schemas.orders import Reason, TimeInForce
 from schemas.tables import OrderType, Side
+
+_MARKET: Final = int(OrderType.MARKET)
+_STOP: Final = int(OrderType.STOP)
+_TYPES: Final = frozenset(map(int, OrderType))
+_SIDES: Final = frozenset(map(int, Side))
+_TIMES: Final = frozenset(map(int, TimeInForce))
+_AT_ONCE: Final = frozenset({int(TimeInForce.IOC), int(TimeInForce.FOK)})
 
 
 def refusal(request: np.void, instrument: Instrument) -> Reason:
@@ -16,16 +25,15 @@ def refusal(request: np.void, instrument: Instrument) -> Reason:
     ticks up to `price_max`; a stop ends at a time or a close, so it is never IOC or FOK.
     """
     kind, quantity, tif = int(request["type"]), int(request["quantity"]), int(request["time_in_force"])
-    needed = {OrderType.LIMIT: int(request["price"]), OrderType.STOP: int(request["stop_price"])}.get(kind)  # type: ignore[call-overload]
     if not instrument.tradeable:
         return Reason.SYMBOL_NOT_TRADEABLE
     if not instrument.quoted:
         return Reason.SYMBOL_NOT_QUOTED
-    if kind not in (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP):
+    if kind not in _TYPES:
         return Reason.TYPE_UNKNOWN
-    if int(request["side"]) not in (Side.BUY, Side.SELL):
+    if int(request["side"]) not in _SIDES:
         return Reason.SIDE_UNKNOWN
-    if tif not in tuple(TimeInForce) or (kind == OrderType.STOP and tif in (TimeInForce.IOC, TimeInForce.FOK)):
+    if tif not in _TIMES or (kind == _STOP and tif in _AT_ONCE):
         return Reason.TIME_IN_FORCE_UNKNOWN
     if quantity <= 0:
         return Reason.QUANTITY_BELOW_MINIMUM
@@ -33,10 +41,11 @@ def refusal(request: np.void, instrument: Instrument) -> Reason:
         return Reason.QUANTITY_ABOVE_MAXIMUM
     if quantity % instrument.lot_size:
         return Reason.QUANTITY_OFF_LOT
-    if needed is None:
+    if kind == _MARKET:
         return Reason.NONE
+    needed = int(request["stop_price"] if kind == _STOP else request["price"])
     if needed <= 0:
-        return Reason.STOP_PRICE_MISSING if kind == OrderType.STOP else Reason.PRICE_MISSING
+        return Reason.STOP_PRICE_MISSING if kind == _STOP else Reason.PRICE_MISSING
     if needed > instrument.price_max:
         return Reason.PRICE_ABOVE_MAXIMUM
     if needed % instrument.tick_size:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from operators.execution.kernels import OUT_FULL, enter_session, last_quote_before, note_last_quotes, scan, session_of, show, valid_quote
+from operators.execution.kernels import OUT_FULL, note_last_quotes, scan, see_last_quote
 from operators.execution.latency import CANCEL, ORDER
 from operators.execution.layout import MARKET, NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, VENUE_ORDER
 from operators.execution.refusal import refusal
@@ -28,6 +28,7 @@ UNKNOWN_EXEC_N: Final = 2**32 - 1
 """`exec_n` of the report that a cancelled order is not known (any more)."""
 
 _ROOM: Final = 2048
+_CARRIED: Final = ("order_n", "symbol", "side", "type", "time_in_force", "flags", "account", "price", "stop_price")
 
 
 @dataclass(slots=True)
@@ -136,8 +137,12 @@ class VenuePass:
                 found.append(desk.ahead.reports)
                 self._commit(desk, event + 1)
         self.at = event + 1
-        reports = np.concatenate(found)
-        return reports[np.lexsort((reports["exec_n"], reports["order_n"], reports["account"], reports["ts_ns"]))]
+        reports = found[0] if len(found) == 1 else np.concatenate(found)
+        return (
+            reports
+            if len(reports) == 1
+            else reports[np.lexsort((reports["exec_n"], reports["order_n"], reports["account"], reports["ts_ns"]))]
+        )
 
     def run(self, until: int) -> list[Reports]:
         """Processes all slices before `until`; the reports of each slice that has any, in order."""
@@ -231,7 +236,10 @@ class VenuePass:
         self._catch_up(desk)
         self._forget(desk)
         if not desk.active:
-            self._see_last_quote(desk)
+            x, venue = self._window.of(symbol), self._venue
+            stop = int(np.searchsorted(x.slices, self.at))
+            noted = self._state["quotes"][symbol : symbol + 1]
+            see_last_quote(*x, stop, noted, desk.orders, desk.market, venue.sessions[symbol], venue.parameters[symbol])
             desk.done = self.at
         return desk
 
@@ -243,48 +251,10 @@ class VenuePass:
             if not keep.all():
                 desk.orders = o[keep]
 
-    def _see_last_quote(self, desk: _Desk) -> None:
-        """Takes over the last quote before slice `at` after a time in which the symbol was not read.
-
-        If that is still the quote at which the desk stopped, the desk keeps all it knows; what it took of a side, as long as that
-        side shows the same.
-        """
-        x = self._window.of(desk.symbol)
-        i = int(last_quote_before(x.ticks, int(np.searchsorted(x.slices, self.at))))
-        quote = self._state["quotes"][desk.symbol]
-        last: tuple[Any, ...]
-        if i >= 0:
-            t = x.ticks[i]
-            ts_ns = max(int(t["ts_ns"]), int(x.slices[i]) * self._venue.slice_ns)
-            last = (ts_ns, int(t["seq"]), t["price"], t["ask"], t["size"], t["ask_size"], t["venue"], int(x.gate[i]))
-        elif quote["seen"]:
-            last = (
-                int(quote["ts_ns"]),
-                int(quote["seq"]),
-                *(quote[f] for f in ("bid", "ask", "bid_size", "ask_size", "venue")),
-                int(quote["gate"]),
-            )
-        else:
-            return
-        ts_ns, seq, bid, ask, bid_size, ask_size, shown_venue, gate = last
-        m = desk.market[0]
-        if m["seq"] == seq:
-            return
-        sessions = self._venue.sessions[desk.symbol]
-        place = session_of(sessions, ts_ns)
-        close = min(int(sessions[place, 1]), NEVER) if place >= 0 else -NEVER
-        if close != m["session_close"]:
-            enter_session(desk.orders, m, close)
-        m["quote_ns"], m["seq"], m["known"], m["valid"] = ts_ns, seq, 0, 0
-        sized = int(self._venue.parameters[desk.symbol]["sized"][0])
-        sides = int(bid), int(ask), int(bid_size), int(ask_size)
-        if place >= 0 and valid_quote(gate, *sides, sized):
-            show(m, *sides, int(shown_venue))
-
     def _order(self, desk: _Desk, request: np.void, sent: int) -> npt.NDArray[np.void]:
         instrument = self._venue.instruments.instruments[desk.symbol]
         row = np.zeros(1, VENUE_ORDER)
-        for name in ("order_n", "symbol", "side", "type", "time_in_force", "flags", "account", "price", "stop_price"):
+        for name in _CARRIED:
             row[name] = request[name]
         row["arrival_ns"] = sent + self._venue.sent_latency_ns(ORDER, desk.account, int(request["order_n"]))
         row["cancel_ns"] = row["final_visible"] = NEVER
@@ -312,8 +282,10 @@ class VenuePass:
         self._add(desk, row)
 
     def _add(self, desk: _Desk, row: npt.NDArray[np.void]) -> None:
-        rows = np.concatenate([desk.orders, row])
-        desk.orders = rows[np.lexsort((rows["order_n"], rows["arrival_ns"]))]
+        place = int(np.searchsorted(desk.orders["arrival_ns"], row["arrival_ns"][0], side="right"))
+        rows = np.empty(len(desk.orders) + 1, VENUE_ORDER)
+        rows[:place], rows[place], rows[place + 1 :] = desk.orders[:place], row[0], desk.orders[place:]
+        desk.orders = rows
         desk.active = True
 
 
