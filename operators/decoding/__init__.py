@@ -2,5 +2,6 @@
 
 from operators.decoding.skill import SkillMeter
 from operators.decoding.stage import DecisionRules, DecodingStage
+from operators.decoding.summary import summarise
 
-__all__ = ["DecisionRules", "DecodingStage", "SkillMeter"]
+__all__ = ["DecisionRules", "DecodingStage", "SkillMeter", "summarise"]
