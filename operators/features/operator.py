@@ -12,7 +12,8 @@ from bytewax.operators import KeyedStream
 from operators.features.stage import FeatureStage
 from operators.timeline.aligner import Aligner, common_ranges
 from operators.timeline.control import Meters
-from operators.timeline.lift import Lifted, lift
+from operators.timeline.lift import lift
+from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import OWN, FeatureRange, GatedRange, LeadSeries
 from schemas.ticks import shard_key

@@ -14,7 +14,8 @@ from bytewax.operators import KeyedStream
 from operators.quality.stage import QualityStage
 from operators.timeline.aligner import Aligner
 from operators.timeline.control import Meters
-from operators.timeline.lift import Lifted, lift
+from operators.timeline.lift import lift
+from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import OWN, GatedRange, LeadSeries
 from schemas.ticks import TICK_V1, Mark, TickBatch, shard_key
