@@ -16,6 +16,7 @@ from typing import Final
 from operators.sources.importers import binance_raw, columns, lean_equity, lean_forex, lobster
 from operators.sources.importers.detect import FORMATS, files_of, format_of
 from operators.sources.importers.mapping import ColumnMapping
+from operators.sources.importers.text import corruption
 from operators.sources.tape.merge import Feed, ImportReport, Progress, write_feeds
 from schemas.calendars import day_ns, resolve
 from schemas.errors import UsageError
@@ -91,10 +92,11 @@ def import_sources(
 def _sorted_by_format(files: Sequence[Path], wanted: str, report: ImportReport) -> dict[str, list[Path]]:
     by_format: dict[str, list[Path]] = {}
     for path in files:
+        wrong = corruption(path)
         told = format_of(path) if wanted == AUTO else wanted
-        if told is None:
+        if wrong is not None or told is None:
             report.read(1)
-            report.refuse(str(path), 0, "the file is of no known format, or empty", "")
+            report.refuse(str(path), 0, wrong or "the file is of no known format, or empty", "")
         else:
             by_format.setdefault(told, []).append(path)
     return by_format

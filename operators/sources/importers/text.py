@@ -1,6 +1,8 @@
 """Lines of recorded text files, plain or compressed, in blocks of bounded size; a damaged file ends with one refusal.
 
-A file that is cut off or whose checksum fails gives every whole line before the damage; the rest counts as one row read and refused.
+A file that is cut off gives every whole line before its end; the rest counts as one row read and refused. A compressed file that is
+corrupt (its checksum or its code is wrong) is refused whole before a row is read (`corruption`): where it went wrong cannot be told, and
+wrong digits may look right.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -28,6 +31,9 @@ TEXT_MAX: Final = 1 << 16
 
 _DAMAGE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 """What the standard library raises for damaged, truncated, encrypted or unreadable compressed files."""
+
+
+_CUT_OFF: Final = "the file is damaged or cut off here, rows after this one are missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +111,24 @@ def line_blocks(path: Path, report: ImportReport | None, skip: int = 0, count_li
     file, line, carry, damage, chunks = str(path), 1, b"", "", 0
     try:
         with open_text(path) as (_, stream):
-            while data := stream.read(READ_BYTES):
+            while True:
+                data, cut_off = _fill(stream)
+                if not data and not cut_off:
+                    break
                 chunks += 1
                 carry += data
                 for block in _cut(file, line, carry):
                     line = block.first + block.size
                     yield from _counted(block, skip, counted)
                 carry = carry[carry.rfind(b"\n") + 1 :]
+                if cut_off:
+                    damage = f"{_CUT_OFF}: {cut_off}"
+                    break
                 if len(carry) > LONGEST_LINE:
                     damage = f"no end of line in {LONGEST_LINE} bytes: not a text file"
                     break
     except _DAMAGE as e:
-        damage = f"the file is damaged or cut off here, rows after this one are missing: {e}"
+        damage = f"{_CUT_OFF}: {e}"
     if damage or not chunks:
         if report is not None:
             report.read(1)
@@ -124,6 +136,33 @@ def line_blocks(path: Path, report: ImportReport | None, skip: int = 0, count_li
     elif carry:
         for block in _cut(file, line, carry + b"\n"):
             yield from _counted(block, skip, counted)
+
+
+def _fill(stream: IO[bytes]) -> tuple[bytes, str]:
+    """The next READ_BYTES, or fewer at the end; and what stopped the reading, where something did."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size < READ_BYTES and (part := stream.read1(READ_BYTES - size)):  # type: ignore[attr-defined]
+            parts.append(part)
+            size += len(part)
+    except _DAMAGE as e:
+        return b"".join(parts), str(e) or type(e).__name__
+    return b"".join(parts), ""
+
+
+def corruption(path: Path) -> str | None:
+    """What is wrong with a compressed file whose content cannot be trusted; None for a sound, a plain or a merely cut off one."""
+    try:
+        with open_text(path) as (_, stream):
+            if not isinstance(stream, BufferedReader):
+                while stream.read(READ_BYTES):
+                    pass
+    except EOFError:
+        return None
+    except _DAMAGE as e:
+        return f"the file is damaged or cut off, none of its rows can be trusted: {e}"
+    return None
 
 
 def _counted(block: Block, skip: int, report: ImportReport | None) -> Iterator[Block]:
