@@ -1,8 +1,9 @@
 """Book: an account's decisions slice by slice, and the driver that steps venue and book in turn."""
 
-from operators.book.book import Book, Wish
+from operators.book.book import Book
 from operators.book.desk import Desk, Report
 from operators.book.driver import AccountStage
+from operators.book.entrance import Wish
 from operators.book.rows import RowBook
 
 __all__ = ["AccountStage", "Book", "Desk", "Report", "RowBook", "Wish"]

@@ -12,21 +12,21 @@ later):
 A slice in which nothing is due leaves the state as it is, so the driver may skip it or not.
 
 Orders of a deal: the entry (post-only limit at the own touch, or market); a reduce-only stop at the venue for what each decision
-learns was filled, all at one price; the way out, a reduce-only limit at the own touch and, after `exit_timeout_s` or where it is urgent, a
-reduce-only market order. The stops rest until the position is flat; being reduce-only, none of these can overshoot.
+learns was filled, all at one price; the way out, a reduce-only limit at the own touch and, after `exit_timeout_s` or where it is
+urgent, a reduce-only market order. The stops rest until the position is flat; being reduce-only, none of these can overshoot.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from operators.book.deals import LEAVING, OPEN, Deal, account_of, new_deal, stray_deal
-from operators.book.desk import NO_ORDER, Desk, Report
+from operators.book.deals import LEAVING, OPEN, Deal, account_of, stray_deal
+from operators.book.desk import Desk, Report
+from operators.book.entrance import Entrance, Wish
 from operators.book.listings import FOREVER_NS, Market
-from operators.book.measures import ADVERSE_NS, new_tally
+from operators.book.measures import ADVERSE_NS, tally_of
 from operators.book.rows import RowBook
 from operators.book.scan_kernels import (
     ASK,
@@ -35,8 +35,6 @@ from operators.book.scan_kernels import (
     BUSY,
     DAY,
     DAY2,
-    EXPOSURE2,
-    IDLE,
     LAST2,
     LAST_BASE2,
     MONEY,
@@ -46,6 +44,7 @@ from operators.book.scan_kernels import (
     evaluate,
     revalue,
 )
+from operators.book.ways import Ways
 from operators.orders import Order
 from operators.portfolio import (
     CurrencyError,
@@ -56,11 +55,8 @@ from operators.portfolio import (
 )
 from operators.risk import (
     E8,
-    Entry,
     Mode,
     RiskRule,
-    check_entry,
-    largest_position,
     next_mode,
     reached,
     risk_limits,
@@ -69,24 +65,14 @@ from operators.risk import (
 from operators.timeline.stage import State
 from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
-from schemas.orders import POST_ONLY, REDUCE_ONLY, Reason, ReportKind, Requests
+from schemas.orders import Reason, ReportKind, Requests
 from schemas.settings import Settings
 from schemas.tables import MONEY_EXPONENT, NO_SYMBOL, Intent, Liquidity, OrderType
-
-SECOND_NS: Final = 1_000_000_000
 
 
 def too_large(account: str, k: int) -> str:
     """What to say of an equity that the state cannot hold."""
     return f"account {account}: the equity in slice {k} does not fit 64 bits of 1e-10; reduce the capital or the position limits"
-
-
-class Wish(NamedTuple):
-    """The last action of a symbol in the slice: -1 sell, 0 hold, 1 buy, with the signal's calibrated confidence."""
-
-    symbol: int
-    action: int
-    confidence_e6: int
 
 
 class Book:
@@ -99,15 +85,8 @@ class Book:
         self.delay_ns = settings.book.feed_delay_ms * 1_000_000
         self.markets = [Market(instruments, i, settings.account.currency) for i in range(len(instruments.instruments))]
         self.limits = risk_limits(settings.risk)
-        self.risk = settings.risk
-        self.strict = settings.profile == "strict"
-        book = settings.book
-        self.passive = book.entry == "passive"
-        self.holding_ns = int(book.holding_s * SECOND_NS)
-        self.entry_timeout_ns = int(book.entry_timeout_s * SECOND_NS)
-        self.exit_timeout_ns = int(book.exit_timeout_s * SECOND_NS)
-        self.close_margin_ns = 0 if book.hold_overnight else int(book.flat_before_close_s * SECOND_NS)
-        self.overnight = book.hold_overnight
+        self.ways = Ways(self.markets, settings.book)
+        self.entrance = Entrance(self.markets, self.ways, settings)
         capital = settings.account.capital.scaleb(MONEY_EXPONENT)
         if capital != int(capital) or not 0 < capital < 2**61:
             given = settings.account.capital
@@ -168,7 +147,7 @@ class Book:
         deals = state["deals"]
         for symbol in sorted(deals):
             if desk.now >= deals[symbol]["due_ns"]:
-                self._advance(state, desk, symbol, deals[symbol])
+                self.ways.advance(state, desk, symbol, deals[symbol])
         if state["mode"] == Mode.REDUCED:
             self._reduce(state, desk)
         self._mark_out(state, k)
@@ -207,10 +186,10 @@ class Book:
         elif kind == ReportKind.TRIGGERED:
             deal["triggered"].append(n)
             if deal["phase"] == OPEN:
-                self._leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
+                self.ways.leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
             deal["urgent"] = True
         elif kind in (ReportKind.REJECTED, ReportKind.EXPIRED) and order.type == OrderType.STOP and deal["phase"] == OPEN:
-            self._leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
+            self.ways.leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
         if not order.open:
             for orders in (deal["working"], deal["triggered"]):
                 if n in orders:
@@ -239,7 +218,7 @@ class Book:
         desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, int(r["queue_ahead"]), symbol, side, liquidity)
         bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
         desk.rows.position(desk.k, desk.now, symbol, position, bid + ask, scale, market.listing.size_exponent)
-        tally = self._tally(state, symbol)
+        tally = tally_of(state, symbol)
         tally["fills"] += 1
         tally["maker_fills"] += liquidity == Liquidity.MAKER
         tally["quantity"] += quantity
@@ -256,18 +235,6 @@ class Book:
             if deal["opened_ns"] < 0:
                 deal["opened_ns"] = ts_ns
             deal["unprotected"] += quantity
-
-    def _place(self, state: State, desk: Desk, symbol: int, deal: Deal, kind: OrderType, side: int, quantity: int, **terms: int) -> int:
-        """Sends an order of the deal; stops rest over the close. Returns its number."""
-        n = desk.place(symbol, kind, side, quantity, rests=kind == OrderType.STOP, **terms)
-        if desk.live(n) is not None:
-            deal["working"].append(n)
-        self._tally(state, symbol)["orders"] += 1
-        return n
-
-    def _cancel(self, state: State, desk: Desk, symbol: int, n: int, reason: Reason) -> None:
-        if desk.cancel(n, reason):
-            self._tally(state, symbol)["cancels"] += 1
 
     # modes
 
@@ -289,8 +256,8 @@ class Book:
             for symbol in sorted(state["deals"]):
                 deal = state["deals"][symbol]
                 for n in deal["working"]:
-                    self._cancel(state, desk, symbol, n, Reason.CANCEL_KILL)
-                self._leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=True)
+                    self.ways.cancel(state, desk, symbol, n, Reason.CANCEL_KILL)
+                self.ways.leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=True)
 
     def _reduce(self, state: State, desk: Desk) -> None:
         """Mode reduced: positions are left one after the other."""
@@ -298,8 +265,9 @@ class Book:
         if any(deal["phase"] == LEAVING for deal in deals.values()):
             return
         for symbol in sorted(deals):
-            self._leave(state, desk, symbol, deals[symbol], Intent.FLATTEN, urgent=False)
-            self._advance(state, desk, symbol, deals[symbol])
+            self.ways.cancel(state, desk, symbol, deals[symbol]["entry"], Reason.BOOK_DECISION)
+            self.ways.leave(state, desk, symbol, deals[symbol], Intent.FLATTEN, urgent=False)
+            self.ways.advance(state, desk, symbol, deals[symbol])
             return
 
     # signals and entries
@@ -308,180 +276,9 @@ class Book:
         deal = state["deals"].get(wish.symbol)
         if deal is None:
             if wish.action:
-                self._enter(state, desk, wish)
+                self.entrance.enter(state, desk, wish)
         elif deal["phase"] == OPEN and wish.action != deal["side"]:
-            self._leave(state, desk, wish.symbol, deal, Intent.EXIT, urgent=False)
-
-    def _enter(self, state: State, desk: Desk, wish: Wish) -> None:
-        symbol, side = wish.symbol, wish.action
-        market = self.markets[symbol]
-        listing = market.listing
-        opens, closes = market.session(desk.now)
-        bid, ask, _, _, quote_ts = state["market"][symbol].tolist()
-        quoted = bid > 0 and quote_ts >= opens
-        price = stop = quantity = 0
-        money = state["money"]
-        equity2 = int(money[LAST2])
-        if quoted:
-            price = market.passive(side, bid, ask) if self.passive else (ask if side > 0 else bid)
-            distance = max(self.risk.stop_spreads * (ask - bid), self.risk.stop_min_ticks * market.price_tick)
-            stop = market.stop_at(side, price, distance)
-            quantity = largest_position(self.limits.position, equity2, price, listing)
-        expected = self._expected(market, side, quantity, price, ask - bid, wish.confidence_e6)
-        inside = opens <= desk.now
-        entry = Entry(
-            side=side,
-            quantity=quantity,
-            price=price,
-            stop=stop,
-            quoted=quoted,
-            held=0,
-            others2=int(money[EXPOSURE2]) + self._in_flight2(state, desk),
-            equity2=equity2,
-            peak2=int(money[PEAK2]),
-            day2=int(money[DAY2]),
-            mode=state["mode"],
-            open_orders=sum(len(deal["working"]) for deal in state["deals"].values()),
-            session_left_ns=closes - desk.now if inside else 0,
-            session_next_ns=0 if inside or opens == FOREVER_NS else opens - desk.now,
-            close_margin_ns=self.close_margin_ns,
-            expected_e10=expected,
-            strict=self.strict,
-        )
-        verdict = check_entry(self.limits, listing, entry)
-        intent = Intent.ENTER_LONG if side > 0 else Intent.ENTER_SHORT
-        desk.rows.verdict(
-            desk.k,
-            desk.now,
-            symbol,
-            intent,
-            verdict.approved,
-            verdict.rule,
-            verdict.value_e8,
-            verdict.limit_e8,
-            quantity,
-            verdict.largest_passing,
-        )
-        tally = self._tally(state, symbol)
-        tally["intents"] += 1
-        if not verdict.approved:
-            tally["refusals"][int(verdict.rule)] = tally["refusals"].get(int(verdict.rule), 0) + 1
-            return
-        deal = new_deal(side, stop, desk.now + self.entry_timeout_ns, FOREVER_NS if self.overnight else closes - self.close_margin_ns)
-        state["deals"][symbol] = deal
-        kind, flags = (OrderType.LIMIT, POST_ONLY) if self.passive else (OrderType.MARKET, 0)
-        deal["entry"] = self._place(state, desk, symbol, deal, kind, side, quantity, price=price if self.passive else 0, flags=flags)
-        state["stance"][symbol] = side
-
-    def _expected(self, market: Market, side: int, quantity: int, price: int, spread: int, confidence_e6: int) -> int:
-        """Expected value of a round trip in 1e-10, after costs; deliberately simple.
-
-        The signal's confidence c is the calibrated probability that the next move goes its way; a move is taken to be one spread.
-        A passive entry earns half a spread and the exit, taken to be at the market, pays half; a market entry pays half as well.
-        Fees: the entry's as maker or taker, the exit's as taker. Adverse selection is not in it.
-        """
-        if quantity == 0:
-            return 0
-        unit = quantity * market.listing.scale
-        edge = (2 * confidence_e6 - 1_000_000) * spread * unit // 1_000_000
-        notional = price * unit
-        fees = market.fees.whole(side, quantity, notional, Liquidity.MAKER if self.passive else Liquidity.TAKER)
-        fees += market.fees.whole(-side, quantity, notional, Liquidity.TAKER)
-        return edge - (0 if self.passive else spread * unit) - fees
-
-    def _in_flight2(self, state: State, desk: Desk) -> int:
-        total = 0
-        for symbol, deal in state["deals"].items():
-            entry = desk.live(deal["entry"])
-            if entry is not None:
-                bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
-                price2 = 2 * entry.price or bid + ask
-                total += entry.leaves * price2 * self.markets[symbol].listing.scale
-        return total
-
-    # the way of a deal
-
-    def _leave(self, state: State, desk: Desk, symbol: int, deal: Deal, intent: Intent, *, urgent: bool) -> None:
-        """Turns a deal to the way out. Always allowed; with a position it is an intent with a verdict."""
-        deal["phase"] = LEAVING
-        deal["urgent"] = deal["urgent"] or urgent
-        deal["due_ns"] = 0
-        state["stance"][symbol] = BUSY
-        held = self._held(state, symbol)
-        if held:
-            size = abs(held)
-            value = size * E8 // 10 ** self.markets[symbol].listing.size_exponent
-            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, RiskRule.REDUCES_RISK, value, 0, size, size)
-            self._tally(state, symbol)["intents"] += 1
-
-    def _advance(self, state: State, desk: Desk, symbol: int, deal: Deal) -> None:
-        """Looks at a deal: what is due is done, and `due_ns` says when to look again."""
-        held = self._held(state, symbol)
-        if deal["unprotected"]:
-            size, deal["unprotected"] = deal["unprotected"], 0
-            self._place(state, desk, symbol, deal, OrderType.STOP, -deal["side"], size, stop_price=deal["stop_price"], flags=REDUCE_ONLY)
-        if deal["phase"] == OPEN:
-            entering = desk.live(deal["entry"]) is not None
-            if desk.now >= deal["flat_ns"]:
-                self._leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=False)
-            elif held and desk.now >= deal["opened_ns"] + self.holding_ns:
-                self._leave(state, desk, symbol, deal, Intent.EXIT, urgent=False)
-            elif not held and not entering:
-                deal["phase"] = LEAVING
-            else:
-                due = deal["flat_ns"]
-                if held:
-                    due = min(due, deal["opened_ns"] + self.holding_ns)
-                if entering and desk.now >= deal["entry_due_ns"]:
-                    self._cancel(state, desk, symbol, deal["entry"], Reason.CANCEL_TIMEOUT)
-                elif entering:
-                    due = min(due, deal["entry_due_ns"])
-                deal["due_ns"] = due
-                return
-        self._way_out(state, desk, symbol, deal, held)
-
-    def _way_out(self, state: State, desk: Desk, symbol: int, deal: Deal, held: int) -> None:
-        deal["due_ns"] = FOREVER_NS
-        self._cancel(state, desk, symbol, deal["entry"], Reason.CANCEL_SIGNAL)
-        if not held:
-            for n in deal["working"]:
-                self._cancel(state, desk, symbol, n, Reason.CANCEL_SIBLING_FILLED)
-            if not deal["working"]:
-                del state["deals"][symbol]
-                state["stance"][symbol] = IDLE
-            return
-        opens, _ = self.markets[symbol].session(desk.now)
-        if opens > desk.now:
-            deal["due_ns"] = opens
-            return
-        left = desk.live(deal["exit"])
-        if left is not None and left.type == OrderType.MARKET:
-            return
-        if sum(desk.order(n).leaves for n in deal["triggered"]) >= abs(held):
-            return
-        side = -1 if held > 0 else 1
-        if deal["exit"] == NO_ORDER and not deal["urgent"]:
-            bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
-            price = self.markets[symbol].passive(side, bid, ask)
-            deal["exit"] = self._place(state, desk, symbol, deal, OrderType.LIMIT, side, abs(held), price=price, flags=REDUCE_ONLY)
-            deal["exit_due_ns"] = deal["due_ns"] = desk.now + self.exit_timeout_ns
-        elif left is not None and not deal["urgent"] and desk.now < deal["exit_due_ns"]:
-            deal["due_ns"] = deal["exit_due_ns"]
-        else:
-            self._cancel(state, desk, symbol, deal["exit"], Reason.CANCEL_TIMEOUT)
-            deal["exit"] = self._place(state, desk, symbol, deal, OrderType.MARKET, side, abs(held), flags=REDUCE_ONLY)
-
-    def _held(self, state: State, symbol: int) -> int:
-        position = state["positions"].get(symbol)
-        return 0 if position is None else position["quantity"]
-
-    # measures
-
-    def _tally(self, state: State, symbol: int) -> Any:
-        tally = state["tallies"].get(symbol)
-        if tally is None:
-            tally = state["tallies"][symbol] = new_tally()
-        return tally
+            self.ways.leave(state, desk, wish.symbol, deal, Intent.EXIT, urgent=False)
 
     def _mark_out(self, state: State, k: int) -> None:
         marking = state["marking"]

@@ -27,6 +27,7 @@ from typing import Final, TypedDict
 
 from operators.book.listings import FOREVER_NS
 from operators.portfolio import FeeTally, Trade, no_fees
+from operators.timeline.stage import State
 
 OPEN: Final = 1
 LEAVING: Final = 2
@@ -92,3 +93,9 @@ def stray_deal(side: int) -> Deal:
     deal["phase"] = LEAVING
     deal["urgent"] = True
     return deal
+
+
+def held_of(state: State, symbol: int) -> int:
+    """Signed quantity held of a symbol."""
+    position = state["positions"].get(symbol)
+    return 0 if position is None else int(position["quantity"])

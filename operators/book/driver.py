@@ -20,8 +20,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from operators.book.book import Book, Wish, too_large
+from operators.book.book import Book, too_large
 from operators.book.desk import Desk, Report, kept
+from operators.book.entrance import Wish
 from operators.book.measures import summary_of
 from operators.book.rows import RowBook
 from operators.book.scan_kernels import (

@@ -10,6 +10,7 @@ from operators.portfolio import FeeMeter
 from operators.risk import Listing
 from schemas.instruments import InstrumentList
 
+SECOND_NS: Final = 1_000_000_000
 FOREVER_NS: Final = 2**61
 """A time after every other."""
 

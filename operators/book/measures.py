@@ -67,6 +67,14 @@ def new_tally() -> Tally:
     )
 
 
+def tally_of(state: State, symbol: int) -> Tally:
+    """The tally of a symbol, made when it is first needed."""
+    tallies: dict[int, Tally] = state["tallies"]
+    if symbol not in tallies:
+        tallies[symbol] = new_tally()
+    return tallies[symbol]
+
+
 def summary_of(book: Book, state: State) -> dict[str, Any]:
     """What happened so far, for the report: counts, and amounts as decimals of the account's currency.
 
