@@ -67,14 +67,14 @@ def crash_trial(
     ends = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
     rng.shuffle(ends)
     for end in ends:
-        begun = len(_notes(disturbed))
+        begun = _starts(disturbed)
         attempt = subprocess.Popen(
             replay_command(tape, disturbed, speed, rng.choice((1, 2, 3)), epoch_s, extra),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         report.attempts += 1
-        _wait_for_start(attempt, disturbed, begun, first=report.attempts == 1)
+        _wait_for_start(attempt, disturbed, begun)
         time.sleep(rng.uniform(0.0, 1.2))
         attempt.send_signal(end)
         code = attempt.wait(timeout=120)
@@ -104,15 +104,15 @@ def _notes(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
-def _wait_for_start(attempt: subprocess.Popen[bytes], run: Path, begun: int, first: bool) -> None:
-    """Waits until the flow has begun (a resumed attempt says so), so that kills fall into the run and not into imports."""
-    until = time.monotonic() + 30
-    while attempt.poll() is None and time.monotonic() < until:
-        if len(_notes(run)) > begun or (first and (run / "lake" / "statistics").exists()):
-            return
+def _wait_for_start(attempt: subprocess.Popen[bytes], run: Path, begun: int) -> None:
+    """Waits until the flow has begun, as it notes, so that the signals fall into the run and not into its imports."""
+    until = time.monotonic() + 60
+    while attempt.poll() is None and time.monotonic() < until and _starts(run) <= begun:
         time.sleep(0.02)
-        if not first and not _notes(run) and (run / "lake" / "statistics").exists():
-            return
+
+
+def _starts(run: Path) -> int:
+    return sum(1 for n in _notes(run) if "rows" in n)
 
 
 def main() -> None:

@@ -152,7 +152,7 @@ class _Attempt:
             self.meters,
             execution.speed,
             lambda rows: on_rows(rows, total),
-            self._note_resume,
+            self._note_start,
         )
         self._attempts = folder.recovery / ATTEMPTS
         listed = tape.instruments
@@ -188,14 +188,14 @@ class _Attempt:
             "peak_rss_mb": round(peak_mb, 1),
         }
 
-    def _note_resume(self, rows: int, k: int) -> None:
+    def _note_start(self, rows: int, k: int) -> None:
         self._note({"workers": self._execution.workers, "rows": rows, "slice": k})
 
     def _note_ahead(self, rows: int) -> None:
         self._note({"lake_ahead_rows": rows})
 
     def _note(self, line: dict[str, int]) -> None:
-        """Tells of a resumed attempt in recovery/attempts.jsonl: where it goes on, and how many rows the lake already holds beyond."""
+        """Tells of an attempt in recovery/attempts.jsonl: from where it goes on, and how many rows the lake already holds beyond."""
         with self._attempts.open("a") as f:
             f.write(json.dumps({"pid": os.getpid(), **line}) + "\n")
 

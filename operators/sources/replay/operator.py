@@ -23,8 +23,7 @@ class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
         self._source = source
         self._position = source.cursor.start() if resume is None else Position.restored(resume)
         self._first_rows = source.cursor.rows_read(self._position)
-        if resume is not None:
-            source.on_resume(self._first_rows, max(self._position.running))
+        source.on_start(self._first_rows, max(self._position.running))
         source.finished = self._position.finished
         self._meter = source.meters.new(source.step)
         self._awake: datetime | None = None
@@ -77,7 +76,7 @@ class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
 
 class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
     """A tape, from a cursor. `speed`: multiple of real time, None for as fast as possible; `on_rows` is told the rows read so far,
-    `on_resume` the rows and the slice from which a resumed attempt goes on.
+    `on_start` the rows and the slice from which this attempt goes on.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
         meters: Meters,
         speed: float | None = None,
         on_rows: Callable[[int], None] = lambda _: None,
-        on_resume: Callable[[int, int], None] = lambda _rows, _slice: None,
+        on_start: Callable[[int, int], None] = lambda _rows, _slice: None,
     ) -> None:
         self.step = step
         self.cursor = cursor
@@ -102,7 +101,7 @@ class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
         self.meters = meters
         self.speed = speed
         self.on_rows = on_rows
-        self.on_resume = on_resume
+        self.on_start = on_start
         self.rows_this_attempt = 0
         self.finished = False
 
