@@ -25,7 +25,8 @@ from schemas.features import FEATURE_LIMIT, FEATURE_NAMES, FEATURE_PARITY
 INPUTS: Final = 64
 CELLS: Final = 32
 """Cells of the lookup table per unit of |x|."""
-SIDE_CELLS: Final = int(FEATURE_LIMIT) * CELLS + 1
+ZERO_CELL: Final = int(FEATURE_LIMIT) * CELLS
+TABLE_CELLS: Final = 2 * ZERO_CELL + 1
 
 
 @dataclass(frozen=True)
@@ -161,18 +162,17 @@ NEURON_NAMES: Final = _named()
 
 
 def word_table() -> npt.NDArray[np.uint32]:
-    """Who spikes, by population, side (0: x >= 0, 1: x < 0) and cell floor(|x| * CELLS): uint32 (P * 2 * SIDE_CELLS,).
+    """Who spikes, by population and cell x * CELLS, truncated towards 0, from the lowest: uint32 (P * TABLE_CELLS,).
 
-    Bits 0-7 the lower neuron, 8-15 the higher one, 16-23 how many of them there are.
+    Bits 0-7 the lower neuron, 8-15 the higher one, 16-23 how many of them there are. Truncation makes both sides alike.
     """
-    table = np.zeros((len(POPULATIONS), 2, SIDE_CELLS), np.uint32)
+    table = np.zeros((len(POPULATIONS), TABLE_CELLS), np.uint32)
     for n, p in enumerate(POPULATIONS):
         edges = np.array(p.edges) * CELLS
-        if not np.array_equal(edges, np.round(edges)):
+        if edges[0] < 1 or not np.array_equal(edges, np.round(edges)):
             msg = f"{p.feature}: edges {p.edges} are not multiples of 1/{CELLS}"
             raise AssertionError(msg)
-        for side in range(2):
-            for cell in range(SIDE_CELLS):
-                word = p.word(side == 0, int(np.searchsorted(edges, cell, side="right")))
-                table[n, side, cell] = sum(neuron << (8 * i) for i, neuron in enumerate(word)) | len(word) << 16
+        for cell in range(-ZERO_CELL, ZERO_CELL + 1):
+            word = p.word(cell >= 0, int(np.searchsorted(edges, abs(cell), side="right")))
+            table[n, ZERO_CELL + cell] = sum(neuron << (8 * i) for i, neuron in enumerate(word)) | len(word) << 16
     return table.ravel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from operators.encoding.code import CELLS, SIDE_CELLS
+from operators.encoding.code import CELLS
 from schemas.features import FEATURE_LIMIT
 
 
@@ -16,7 +16,7 @@ def encode_range(
     symbol: np.ndarray,
     local: np.ndarray,
     population_column: np.ndarray,
-    population_base: np.ndarray,
+    population_zero: np.ndarray,
     table: np.ndarray,
     delta_column: np.ndarray,
     delta_first: np.ndarray,
@@ -27,12 +27,11 @@ def encode_range(
 ) -> int:
     """Writes the spikes of each tick, ascending, into `neuron` uint16 and where they end into `indptr` int64 (n + 1,).
 
-    `sent` float32 (symbols, deltas) moves. Returns -1, or row * features + column of the first value that is no number in
+    `sent` float32 (symbols, deltas) moves. Returns -1, or the row of the first tick in use with a value that is no number in
     [-FEATURE_LIMIT, FEATURE_LIMIT]; then the output is worthless.
     """
     none, one = np.uint64(0), np.uint64(1)
     byte, eight, sixteen = np.uint32(255), np.uint32(8), np.uint32(16)
-    below_base = np.uint64(SIDE_CELLS)
     m = none
     indptr[0] = 0
     limit = np.float32(FEATURE_LIMIT)
@@ -40,22 +39,20 @@ def encode_range(
     zero = np.float32(0.0)
     for i in range(use.size):
         if use[i] != 0:
+            wrong = 0
+            for f in range(x.shape[1]):
+                wrong += not abs(x[i, f]) <= limit
+            if wrong:
+                return i
             for p in range(population_column.size):
-                y = x[i, population_column[p]]
-                below = y < zero
-                size = -y if below else y
-                if not size <= limit:
-                    return i * x.shape[1] + population_column[p]
-                word = table[population_base[p] + (below_base if below else none) + np.uint64(np.int64(size * cells))]
+                cell = np.int64(x[i, population_column[p]] * cells)
+                word = table[np.uint64(population_zero[p] + cell)]
                 neuron[m] = word & byte
                 neuron[m + one] = (word >> eight) & byte
                 m += np.uint64(word >> sixteen)
             s = local[symbol[i]]
             for d in range(delta_column.size):
-                y = x[i, delta_column[d]]
-                if not (y <= limit and y >= -limit):
-                    return i * x.shape[1] + delta_column[d]
-                away = y - sent[s, d]
+                away = x[i, delta_column[d]] - sent[s, d]
                 rises = away >= threshold[d]
                 falls = away <= -threshold[d]
                 neuron[m] = delta_first[d] + rises

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from operators.encoding import kernels as k
-from operators.encoding.code import DELTAS, INPUTS, POPULATIONS, SIDE_CELLS, word_table
+from operators.encoding.code import DELTAS, INPUTS, POPULATIONS, TABLE_CELLS, ZERO_CELL, word_table
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.errors import SpiketapeError
 from schemas.features import FEATURE_LIMIT, FEATURE_NAMES
@@ -36,7 +36,7 @@ class EncodingStage:
         self._delta_first = np.array([d.first for d in DELTAS], np.int64)
         self._threshold = np.array([d.threshold for d in DELTAS], np.float32)
         self._table = word_table()
-        self._population_base = np.arange(len(POPULATIONS), dtype=np.uint64) * np.uint64(2 * SIDE_CELLS)
+        self._population_zero = np.arange(len(POPULATIONS), dtype=np.int64) * TABLE_CELLS + ZERO_CELL
 
     def start(self) -> State:
         return {"sent": np.zeros((len(self._place.symbols), len(DELTAS)), np.float32)}
@@ -55,7 +55,7 @@ class EncodingStage:
             np.ascontiguousarray(x.gated.ticks["symbol"]),
             self._place.local,
             self._population_column,
-            self._population_base,
+            self._population_zero,
             self._table,
             self._delta_column,
             self._delta_first,
@@ -65,7 +65,8 @@ class EncodingStage:
             neuron,
         )
         if wrong >= 0:
-            row, column = divmod(wrong, x.x.shape[1])
+            row = int(wrong)
+            column = int(np.flatnonzero(~(np.abs(x.x[row]) <= FEATURE_LIMIT))[0])
             tick = x.gated.ticks[row]
             msg = (
                 f"shard {self._place.shard}, slice {x.gated.slices[row]}, symbol {tick['symbol']}, sequence {tick['seq']}: feature "
