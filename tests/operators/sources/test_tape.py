@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.sources.tape import Tape, TapeWriter, describe
+from operators.sources.tape import Feed, FeedChunk, ImportReport, Tape, TapeWriter, describe, write_feeds
 from operators.sources.tape import writer as writer_module
 from operators.sources.tape.format import MANIFEST, content_hash, parse_manifest
 from schemas.errors import RefusedError, SpiketapeError, TapeError
@@ -260,22 +260,37 @@ def test_a_killed_writer_leaves_nothing_that_looks_finished(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
-    """A file system of 2 MB; skipped where one may not be mounted."""
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB; skipped where one may not be mounted."""
     path = tmp_path / "small"
     path.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], capture_output=True).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs needs root's rights")
-    return path
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path) -> None:
-    try:
-        with pytest.raises(SpiketapeError, match="the disk is full"):
-            write(small_disk / "t", ticks_of(200_000), tuple(range(0, 200_000, 10_000)))
-        assert list(small_disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(small_disk)], check=True)
+    with pytest.raises(SpiketapeError, match="the disk is full"):
+        write(small_disk / "t", ticks_of(200_000), tuple(range(0, 200_000, 10_000)))
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize(("rows", "refused"), [(100_000, 0), (200_000, 0), (10, 80_000)], ids=["merging", "reading", "refusing"])
+def test_a_disk_that_fills_while_feeds_are_merged(small_disk: Path, rows: int, refused: int) -> None:
+    report = ImportReport()
+    report.read(rows)
+
+    def chunks() -> Iterator[FeedChunk]:
+        for line in range(refused):
+            report.refuse("a.csv", line, "no number", "x" * 100)
+        ticks = ticks_of(rows, 1)
+        ticks["late_ns"] = 0
+        yield FeedChunk(ticks, np.arange(rows))
+
+    with pytest.raises(SpiketapeError, match="the disk is full"):
+        write_feeds([Feed("SYM00", "a.csv", chunks)], small_disk / "t", listed(), report=report)
+    assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.parametrize("limit", [0, 100, 1_000_000])
@@ -465,3 +480,9 @@ def test_manifests_that_lie_but_carry_a_fitting_checksum(tape: Tape, tmp_path: P
 def test_the_writers_schema_documents_the_record() -> None:
     fields = json.loads(writer_module.TAPE_SCHEMA.metadata[b"spiketape.fields"])
     assert np.dtype([(f["name"], f["dtype"]) for f in fields]) == TICK_V1
+
+
+def test_reading_tapes_needs_neither_bytewax_nor_polars() -> None:
+    code = "import sys, operators.sources.tape; print([m for m in ('bytewax', 'polars', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
