@@ -114,17 +114,17 @@ SYMBOL: Final = np.dtype(
 """
 
 _THICK = {
-    "rate": 7.5, "branching": 0.5, "tau_h_ms": 700.0, "memory_s": 40.0, "kappa": 0.75, "theta": 0.1, "rho": 0.5, "lead": 0.9,
+    "rate": 7.5, "branching": 0.5, "tau_h_ms": 700.0, "memory_s": 40.0, "kappa": 0.75, "theta": 0.1, "rho": 0.5, "lead": 1.2,
     "trade": 0.36, "again": 0.5, "move_locked": 0.05, "move_one": 0.0024, "move_wide": 0.35, "full": 0.16, "lock": 0.35, "slope": 0.42,
     "rest": 1.0, "sweep": 0.7, "queue": 620.0, "queue_step": 42.0, "trade_lots": 5.0, "reroute": 0.025,
 }  # fmt: skip
 _MEDIUM = {
-    "rate": 13.5, "branching": 0.5, "tau_h_ms": 500.0, "memory_s": 22.0, "kappa": 1.0, "theta": 0.1, "rho": 0.5, "lead": 0.9,
+    "rate": 13.5, "branching": 0.5, "tau_h_ms": 500.0, "memory_s": 22.0, "kappa": 1.0, "theta": 0.1, "rho": 0.5, "lead": 1.2,
     "trade": 0.08, "again": 0.5, "move_locked": 0.08, "move_one": 0.014, "move_wide": 0.35, "full": 0.45, "lock": 0.2, "slope": 0.42,
     "rest": 1.0, "sweep": 0.65, "queue": 14.0, "queue_step": 1.6, "trade_lots": 1.6, "reroute": 0.15,
 }  # fmt: skip
 _THIN = {
-    "rate": 3.6, "branching": 0.5, "tau_h_ms": 300.0, "memory_s": 16.0, "kappa": 0.9, "theta": 0.28, "rho": 1.3, "lead": 0.9,
+    "rate": 3.6, "branching": 0.5, "tau_h_ms": 300.0, "memory_s": 16.0, "kappa": 0.9, "theta": 0.28, "rho": 1.3, "lead": 1.2,
     "trade": 0.42, "again": 0.2, "move_locked": 0.35, "move_one": 0.16, "move_wide": 0.16, "full": 0.25, "lock": 0.08, "slope": 0.12,
     "rest": 3.0, "sweep": 0.6, "queue": 3.0, "queue_step": 1.0, "trade_lots": 1.2, "reroute": 0.5,
 }  # fmt: skip

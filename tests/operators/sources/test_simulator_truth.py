@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from operators.sources.simulator import best_achievable, generate, pooled, skill_of
-from operators.sources.simulator.model import session_plan
+from operators.sources.simulator.model import parameters, session_plan
 from operators.sources.simulator.spells import Skill, find_spells, measure, threshold
-from operators.sources.simulator.truth import NO_MEMORY, SessionOfSymbol
+from operators.sources.simulator.truth import NO_MEMORY, SessionOfSymbol, leader_changes
 from schemas.ticks import QUOTE, TICK_V1, TRADE, Ticks
 
 TICKS = 700_000
@@ -121,7 +121,7 @@ def test_imbalance_leads_in_a_calm_market_and_misleads_in_a_reverting_one(market
     assert reverting < 0.47
 
 
-def test_trade_signs_persist_for_seconds_and_followers_lag_the_leader(market: Market) -> None:
+def test_trade_signs_persist_for_seconds(market: Market) -> None:
     prints = market.ticks[(market.ticks["kind"] == TRADE) & (market.ticks["side"] != 0)]
     agree = []
     for symbol in range(1, 16):
@@ -130,12 +130,28 @@ def test_trade_signs_persist_for_seconds_and_followers_lag_the_leader(market: Ma
         has = later < len(own)
         agree.append((own["side"][has] == own["side"][later[has]]).mean())
     assert np.mean(agree) > 0.53
-    follower = next(p for p in market.places if p.symbol == 2)
-    spells = follower.spells(0)
-    lead = np.concatenate([market.truth["lead"][market.truth["symbol"] == 2]])
-    lead = lead[np.searchsorted(market.ticks["ts_ns"][market.ticks["symbol"] == 2], follower.open_ns) :][: len(follower.ticks)]
-    strong = (np.abs(lead[spells.row]) > 0.5) & (spells.label != 0)
-    assert (np.sign(lead[spells.row]) == spells.label)[strong].mean() > 0.55
+
+
+def led_share(market: Market) -> tuple[float, int]:
+    """How often a follower moves with the leader's net move in the two seconds that end a lag before; and how many moves that is."""
+    lead_ms, lead_up = leader_changes(market.places[0].ticks)
+    total = np.r_[0.0, np.cumsum(lead_up)]
+    hits = []
+    for place in market.places[1:]:
+        at_ms, up = leader_changes(place.ticks)
+        until = at_ms - parameters(16)["lag_ms"][place.symbol]
+        net = total[np.searchsorted(lead_ms, until)] - total[np.searchsorted(lead_ms, until - 2_000.0)]
+        hits.append((np.sign(net) == up)[net != 0])
+    led = np.concatenate(hits)
+    return float(led.mean()), len(led)
+
+
+def test_followers_lag_the_leader_only_where_there_is_an_edge(market: Market, null_market: Market) -> None:
+    led, count = led_share(market)
+    assert led > 0.54
+    assert led - 3.3 * 0.5 / np.sqrt(count) > 0.5
+    chance, count = led_share(null_market)
+    assert abs(chance - 0.5) < 3.3 * 0.5 / np.sqrt(count)
 
 
 @pytest.mark.parametrize("delay_ms", DELAYS_MS)
