@@ -1,9 +1,9 @@
 """CSV and Parquet files whose columns the user has stated (mapping.py).
 
-A file is read twice: first for its symbols, decimals, largest numbers and times, then for ticks. Numbers are read from their text (or
-from a Parquet file's shortest text of a float), so no binary fraction comes in. Refused are rows whose numbers cannot be held - text,
-NaN, infinity, finer than the exponent, beyond 64 bits - or that are neither a trade nor a quote. Negative or crossed prices can be held:
-they become ticks, and the quality gate refuses them.
+A file is read twice: first for its symbols, decimals, largest numbers and times, then for ticks. Numbers are read from their text
+(floats of a Parquet file to 15 significant digits, which is what a double holds of any decimal), so no binary fraction comes in.
+Refused are rows whose numbers cannot be held - text, NaN, infinity, finer than the exponent, beyond 64 bits - or that are neither a
+trade nor a quote. Negative or crossed prices can be held: they become ticks, and the quality gate refuses them.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _as_text(column: pa.Array, is_time: bool) -> pa.Array:
         wall = pc.strftime(column.cast(pa.timestamp("ns", kind.tz and "UTC")), "%Y-%m-%dT%H:%M:%S")
         return pc.fill_null(pc.binary_join_element_wise(wall, pa.scalar(zone), ""), "")
     if pa.types.is_floating(kind):
-        values = [("" if v is None else repr(v)) for v in column.to_pylist()]
+        values = [("" if v is None else f"{v:.15g}") for v in column.to_pylist()]
         return pa.array(values, pa.string())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
         text = pc.fill_null(column.cast(pa.string()), "")
@@ -225,8 +225,8 @@ def _digits_and_largest(values: Ints) -> tuple[int, int]:
 
 
 def _instrument(symbol: str, sight: _Sight, mapping: ColumnMapping) -> Instrument:
-    price_digits = sight.price_digits if mapping.price_exponent is None else mapping.price_exponent
-    size_digits = sight.size_digits if mapping.size_exponent is None else mapping.size_exponent
+    price_digits = _kept(mapping.price_exponent, sight.price_digits, mapping.tick_size)
+    size_digits = _kept(mapping.size_exponent, sight.size_digits, mapping.lot_size)
     return registry.measured(
         symbol,
         price_digits,
@@ -241,6 +241,13 @@ def _instrument(symbol: str, sight: _Sight, mapping: ColumnMapping) -> Instrumen
         quoted=sight.quoted,
         tradeable=sight.quoted and mapping.tradeable,
     )
+
+
+def _kept(stated: int | None, found: int, step: Decimal | None) -> int:
+    """Decimals kept: those stated, else those found or needed by the stated tick or lot."""
+    if stated is not None:
+        return stated
+    return found if step is None else max(found, -int(step.normalize().as_tuple().exponent))
 
 
 def _units(key: str, amount: Decimal | None, digits: int) -> int:

@@ -26,7 +26,7 @@ from schemas.ticks import Ints
 
 BLOCK_LINES: Final = 65_536
 READ_BYTES: Final = 1 << 22
-LONGEST_LINE: Final = 1 << 24
+LONGEST_LINE: Final = 1 << 22
 TEXT_MAX: Final = 1 << 16
 
 _DAMAGE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
