@@ -113,7 +113,7 @@ class LakeSettings(Section):
 
     flush_rows: int = Field(250_000, ge=1, description="buffered rows of a table that are committed without waiting for the epoch's end")
     target_rows_per_file: int = Field(1_000_000, ge=1000, description="small files are merged up to about this many rows")
-    compact_every_commits: int = Field(50, ge=2, description="commits of a table after which its small files may be merged")
+    compact_every_commits: int = Field(24, ge=2, description="commits of a table after which its small files may be merged")
 
 
 class ReplaySettings(Section):
