@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from operators.execution.fill_kernels import accept, end, order_meets_print, order_meets_quote, report
-from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, PHASE_RESTING
+from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, PHASE_RESTING, PHASE_STOP, PHASE_TRIGGERED, PHASE_WAITING
 from schemas.orders import REDUCE_ONLY, UNKNOWN_QUEUE, Reason, ReportKind, TimeInForce
 from schemas.ranges import CROSSED, FILLS, IN_SESSION, LOCKED
 from schemas.ticks import QUOTE, TRADE
@@ -72,6 +72,7 @@ def scan(
     end_ns = until * q.slice_ns
     room = out.size - REPORTS_PER_STEP * orders.size
     key, j, what, alive = next_timed(orders)
+    low, high, keen, touching = watched(orders, m)
     i = first
     while alive:
         t = end_ns
@@ -87,16 +88,20 @@ def scan(
                 break
             n = timed(orders, j, what, m, sessions, t, s, out, n, q, cdf, quantile)
             key, j, what, alive = next_timed(orders)
+            low, high, keen, touching = watched(orders, m)
         else:
             if t == end_ns:
                 break
             s = slices[i]
             if 0 <= event_slice < s:
                 break
-            n = tick(ticks[i], gate[i], orders, m, sessions, t, s, out, n, q, cdf, quantile)
+            x = ticks[i]
+            if not quiet(x, gate[i], m, t, low, high, keen, touching, q.sized):
+                n = tick(x, gate[i], orders, m, sessions, t, s, out, n, q, cdf, quantile)
+                low, high, keen, touching = watched(orders, m)
+                if n > before:
+                    key, j, what, alive = next_timed(orders)
             i += 1
-            if n > before:
-                key, j, what, alive = next_timed(orders)
         if n > before:
             event_slice = s
     return DONE, n, event_slice, alive
@@ -124,6 +129,55 @@ def next_timed(orders: Any) -> tuple[int, int, int, bool]:
             if 2 * o.cancel_ns + 1 < best:
                 best, row, kind = 2 * o.cancel_ns + 1, j, _CANCEL
     return best, row, kind, alive
+
+
+@njit(nogil=True, cache=True)
+def watched(orders: Any, m: Any) -> tuple[int, int, bool, bool]:
+    """What the orders wait for, so that most ticks need not meet them: (low, high, keen, touching).
+
+    Prints and touches above `low` and below `high` concern no resting order and no stop. keen: an order takes from the next valid
+    quote, or rests at or beyond the opposite touch. touching: an order rests at the touch or better.
+    """
+    low = -NEVER
+    high = NEVER
+    keen = False
+    touching = False
+    for j in range(orders.size):
+        o = orders[j]
+        if o.phase == PHASE_RESTING:
+            touching = touching or o.at_touch != 0
+            if o.side > 0:
+                low = max(low, o.price)
+                keen = keen or o.price >= m.ask
+            else:
+                high = min(high, o.price)
+                keen = keen or o.price <= m.bid
+        elif o.phase == PHASE_STOP:
+            if o.side < 0:
+                low = max(low, o.stop_price)
+            else:
+                high = min(high, o.stop_price)
+        elif o.phase == PHASE_WAITING or o.phase == PHASE_TRIGGERED:
+            keen = True
+    return low, high, keen, touching
+
+
+@njit(nogil=True, cache=True)
+def quiet(x: Any, gate: int, m: Any, t: int, low: int, high: int, keen: bool, touching: bool, sized: int) -> bool:
+    """Whether the tick moves no order. A quiet quote has become the market on return; a quiet print has no effect at all."""
+    if x.kind == TRADE:
+        return gate & FILLS == 0 or (low < x.price < high and t < m.session_close)
+    if x.kind != QUOTE:
+        return True
+    if keen or t >= m.session_close or not valid_quote(gate, x.price, x.ask, x.size, x.ask_size, sized):
+        return False
+    same = m.valid != 0 and x.price == m.bid and x.ask == m.ask and x.venue == m.venue
+    if not same and (touching or x.price <= low or x.ask >= high):
+        return False
+    m.quote_ns = t
+    m.seq = x.seq
+    show(m, x.price, x.ask, x.size, x.ask_size, x.venue)
+    return True
 
 
 @njit(nogil=True, cache=True)
