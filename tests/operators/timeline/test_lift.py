@@ -1,0 +1,206 @@
+"""A stage lifted into Bytewax: same output for any workers and epochs, resumed after a stop, drained exactly, held by credit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import numpy as np
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+from bytewax.testing import TestingSink
+
+from operators.sources.replay import TapeCursor
+from operators.sources.replay.operator import TapeSource
+from operators.timeline.chain import ChainJoint
+from operators.timeline.control import Credit, Drain, Meters
+from operators.timeline.lift import lift
+from operators.timeline.logic import Lifted
+from operators.timeline.registry import opened
+from operators.timeline.stage import State
+from schemas.ticks import TICK_V1, Mark, TickBatch, Ticks, shard_key
+
+ROOT = Path(__file__).parents[3]
+
+
+class Summing:
+    """Counts ticks and adds up prices by slice; a small stage with state, to test the lift itself."""
+
+    version = 1
+    migrations: dict[int, Any] = {}  # noqa: RUF012
+
+    def start(self) -> State:
+        return {"n": 0, "total": np.zeros(1, np.int64)}
+
+    def step(self, state: State, x: TickBatch) -> tuple[State, tuple[int, int]]:
+        state["n"] += x.ticks.size
+        state["total"][0] += x.ticks["price"].sum()
+        return state, (state["n"], int(state["total"][0]))
+
+
+class OneArray:
+    """A tape of one partition in memory."""
+
+    def __init__(self, a: Ticks) -> None:
+        self.a = a
+
+    def rows(self, _partition: int) -> int:
+        return int(self.a.size)
+
+    def read(self, _partition: int, start: int, count: int) -> Ticks:
+        return self.a[start : start + count]
+
+    def seek(self, _partition: int, ts_ns: int) -> int:
+        return int(np.searchsorted(self.a["ts_ns"], ts_ns))
+
+
+def ticks(n: int) -> Ticks:
+    a = np.zeros(n, TICK_V1)
+    a["ts_ns"] = np.arange(n) * 10
+    a["price"] = np.random.default_rng(7).integers(1, 1000, n)
+    a["symbol"] = np.arange(n) % 3
+    return a
+
+
+def summing_flow(
+    a: Ticks, out: list[Any], batch: int, drain: Drain | None = None, stop_after: int | None = None
+) -> tuple[Dataflow, Lifted]:
+    meters = Meters()
+    cursor = TapeCursor(OneArray(a), 1, [0, 1, 2], np.arange(3, dtype=np.int32), [[0], [0], [0]], 100)
+    drain = drain or Drain()
+
+    def on_rows(rows: int) -> None:
+        if stop_after is not None and rows >= stop_after:
+            drain.ask()
+
+    source = TapeSource("ticks", cursor, batch, 100, drain, Credit(0, open_batches=10**9), meters, on_rows=on_rows)
+    lifted = Lifted(
+        "sum", lambda b: shard_key(b.shard), lambda _: ChainJoint(Summing(), lambda b: b.first_offset + 1, lambda b: b.ticks.size), meters
+    )
+    flow = Dataflow("summing")
+    batches = op.filter_value("ticks_only", op.input("ticks", flow, source), lambda m: not isinstance(m, Mark))
+    op.output("out", lift("sum", batches, lifted), TestingSink(out))
+    return flow, lifted
+
+
+def finals(lifted: Lifted) -> dict[str, tuple[int, int]]:
+    return {key: (logic.state["n"], int(logic.state["total"][0])) for key, logic in lifted.logics.items()}
+
+
+def expected(a: Ticks) -> dict[str, tuple[int, int]]:
+    return {shard_key(s): (int(np.count_nonzero(a["symbol"] == s)), int(a["price"][a["symbol"] == s].sum())) for s in range(3)}
+
+
+@pytest.mark.parametrize(("workers", "batch", "epoch_s"), [(1, 7, 0.0), (1, 1000, 10.0), (2, 50, 0.05), (3, 13, 10.0)])
+def test_workers_batches_and_epochs_do_not_change_the_state(workers: int, batch: int, epoch_s: float) -> None:
+    a = ticks(2000)
+    flow, lifted = summing_flow(a, [], batch)
+    cli_main(flow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s))
+    assert finals(lifted) == expected(a)
+
+
+def test_a_drained_run_goes_on_where_it_was_with_other_workers(tmp_path: Path) -> None:
+    a = ticks(3000)
+    versions = {"summing.ticks": 1, "summing.sum": 1}
+    stops = [500, 1100, None]
+    read = 0
+    for workers, stop in zip((1, 2, 1), stops, strict=True):
+        out: list[Any] = []
+        flow, lifted = summing_flow(a, out, 50, stop_after=stop)
+        recovery, resumed = opened(tmp_path, versions)
+        assert resumed == (stop != 500)
+        cli_main(flow, workers_per_process=workers, epoch_interval=timedelta(seconds=10), recovery_config=recovery)
+        done = sum(n for n, _ in finals(lifted).values())
+        assert done >= (stop or 3000)
+        assert done > read
+        read = done
+    assert finals(lifted) == expected(a)
+
+
+def test_an_error_in_a_stage_names_step_key_and_slices() -> None:
+    class Failing(Summing):
+        def step(self, state: State, x: TickBatch) -> tuple[State, tuple[int, int]]:
+            msg = "no"
+            raise ValueError(msg)
+
+    joint = ChainJoint(Failing(), lambda b: b.first_offset + 1, lambda b: b.ticks.size)
+    from operators.timeline.logic import StageLogic
+
+    logic = StageLogic(Lifted("gate", lambda _: "s00", lambda _: joint, Meters()), "s00")
+    a = ticks(10)
+    with pytest.raises(ValueError, match="no") as caught:
+        logic.on_batch([TickBatch(0, 0, 0, a["ts_ns"] // 100, a)])
+    assert "step 'gate', key 's00', slices [" in caught.value.__notes__[0]
+
+
+BACK_PRESSURE = """
+import resource, sys, time
+from datetime import timedelta
+import bytewax.operators as op, numpy as np
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+from bytewax.testing import TestingSink
+from operators.sources.replay import TapeCursor
+from operators.sources.replay.operator import TapeSource
+from operators.timeline.control import Credit, Drain, Meters
+from schemas.ticks import TICK_V1, Mark
+from tests_tape import MadeTape
+open_batches = int(sys.argv[1])
+credit = Credit(10, open_batches)
+cursor = TapeCursor(MadeTape(3_000_000), 1, [0, 1], np.zeros(1, np.int32), [[0], []], 100)
+source = TapeSource("ticks", cursor, 30_000, 100, Drain(), credit, Meters())
+flow = Dataflow("pressed")
+def slow(item):
+    key, m = item
+    if isinstance(m, Mark):
+        credit.done(m.k)
+    else:
+        time.sleep(0.01)
+    return []
+s = op.input("ticks", flow, source)
+# worker 1 is slow, the source stands on worker 0: without credit everything piles up in between
+slowed = op.stateful_flat_map("slow", op.key_on("key", op.map("m", s, lambda kv: kv), lambda kv: "k0"), lambda st, kv: (st, slow(kv)))
+op.output("out", slowed, TestingSink([]))
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+cli_main(flow, workers_per_process=2, epoch_interval=timedelta(seconds=60))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)
+"""
+
+MADE_TAPE = """
+import numpy as np
+from schemas.ticks import TICK_V1
+class MadeTape:
+    def __init__(self, n): self.n = n
+    def rows(self, p): return self.n
+    def read(self, p, start, count):
+        a = np.zeros(min(count, self.n - start), TICK_V1)
+        a["ts_ns"] = np.arange(start, start + a.size) * 10
+        return a
+    def seek(self, p, ts_ns): return ts_ns // 10
+"""
+
+
+def grown_mib(tmp_path: Path, open_batches: int) -> int:
+    (tmp_path / "tests_tape.py").write_text(MADE_TAPE)
+    run = subprocess.run(
+        [sys.executable, "-c", BACK_PRESSURE, str(open_batches)],
+        env={"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return int(run.stdout)
+
+
+def test_credit_bounds_the_memory_between_a_fast_source_and_a_slow_stage(tmp_path: Path) -> None:
+    """3 M ticks are 216 MB: without the bound most of them are in flight at once, with it three batches (7 MB) are."""
+    held = grown_mib(tmp_path, 3)
+    free = grown_mib(tmp_path, 10**9)
+    assert held < 60
+    assert free > 120
