@@ -335,3 +335,15 @@ def pass_range(
             timely = np.int64(ONE_E9 * (1.0 - min(1.0, late_ns_of[i] / rules[TIMELY_NS])))
         score[s, TIMELY] = moved(score[s, TIMELY], timely)
     return dead, late, leads
+
+
+@njit(nogil=True, cache=True)
+def quality_e6(score: np.ndarray) -> np.ndarray:
+    """Product of completeness, timeliness and validity (1e-9 each, int64 (L, SCORE)), in millionths, int64 (L,)."""
+    out = np.empty(score.shape[0], np.int64)
+    for s in range(score.shape[0]):
+        product = np.int64(1_000_000)
+        for part in range(SCORE):
+            product = product * ((score[s, part] + 500) // 1000) // 1_000_000
+        out[s] = product
+    return out

@@ -142,7 +142,7 @@ class QualityStage:
             rows = self._dead_letters(state["dead"], ticks[~keep], slices[~keep], reason[~keep])
             passed, passed_slices, gate = ticks[keep], slices[keep], gate[keep]
         series = tuple(_lead_series(symbol, lo, hi, ticks, slices, leads[:, :led]) for symbol in self._leading)
-        quality = quality_e6(state["score"])
+        quality = k.quality_e6(state["score"])
         return state, (GatedRange(self._place.shard, lo, hi, passed, passed_slices, gate, rows, count, late, quality), series)
 
     def _dead_letters(self, so_far: Ints, ticks: Ticks, slices: Ints, reason: npt.NDArray[np.uint8]) -> tuple[Rows, ...]:
@@ -167,14 +167,10 @@ class QualityStage:
         return tuple(rows)
 
 
-def quality_e6(score: Ints) -> Ints:
-    """Product of completeness, timeliness and validity (1e-9 each, int64 (L, 3)), in millionths, int64 (L,)."""
-    part = (score + k.ONE_E9 // 2_000_000) // (k.ONE_E9 // 1_000_000)
-    return np.asarray(part[:, 0] * part[:, 1] // 1_000_000 * part[:, 2] // 1_000_000, np.int64)
-
-
 def _lead_series(symbol: int, lo: int, hi: int, ticks: Ticks, slices: Ints, leads: Ints) -> LeadSeries:
     """The entries of one symbol out of the changes (row, time known, doubled price; int64 (3, m)) of all leading symbols."""
+    if leads.shape[1] == 0:
+        return LeadSeries(symbol, lo, hi, leads[1].copy(), leads[2].copy(), leads[0].copy())
     mine = leads[:, ticks["symbol"][leads[0]] == symbol]
     return LeadSeries(symbol, lo, hi, mine[1], mine[2], slices[mine[0]])
 

@@ -110,3 +110,9 @@ def test_changed_later_ticks_change_nothing_before(made):
     end = spikes[0].spikes.indptr[n]
     assert end == spikes2[0].spikes.indptr[n]
     assert np.array_equal(spikes[0].spikes.neuron[:end], spikes2[0].spikes.neuron[:end])
+
+
+@pytest.mark.parametrize("room", ["quality", "features", "encoding"])
+def test_the_pure_part_of_a_room_never_imports_bytewax(room):
+    code = f"import sys, operators.{room}; sys.exit('bytewax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from operators.quality import UNKNOWN_KEY, QualityStage
 from operators.quality.kernels import median_and_mad, select
 from operators.timeline.stage import shard_places
+from schemas.errors import UsageError
 from schemas.instruments import Instrument, InstrumentList
 from schemas.ranges import CROSSED, DECIDES, FEATURES, FILLS, IN_SESSION, LIT, LOCKED, VOLUME
-from schemas.settings import Settings
+from schemas.settings import Settings, load_settings
 from schemas.tables import DeadLetterReason as Reason
 from schemas.ticks import DEPTH, FLAG_CORPORATE_ACTION, FLAG_SUSPICIOUS, FLAG_TIME_REFUSED, QUOTE, TICK_V1, TRADE
 
@@ -300,3 +301,8 @@ def test_a_shard_knows_only_its_own_symbols():
         gated, _, _ = gate(place, *rows)
         assert sorted(gated.ticks["symbol"]) == sorted(place.symbols)
         assert set(reasons(gated)) == {"UNKNOWN_SYMBOL"}
+
+
+def test_an_even_window_is_a_usage_error_that_names_the_setting():
+    with pytest.raises(UsageError, match=r"gate\.mad_window.*odd number.*64"):
+        load_settings(overrides=["gate.mad_window=64"], env={})
