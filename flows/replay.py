@@ -22,7 +22,8 @@ from flows.offline import shard_outs
 from flows.results import codebook, run_result
 from flows.terminal import stderr
 from flows.trading import Stages, build, steps
-from operators.sinks import Decision, Identity, Lake, Ledger, RunFolder, code_version
+from operators.decoding import summarise
+from operators.sinks import Decision, Identity, Lake, LakeReader, Ledger, RunFolder, code_version
 from operators.sinks.operator import Holder, RowsSink
 from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
@@ -32,9 +33,12 @@ from operators.timeline.control import Credit, Drain, Meters
 from operators.timeline.registry import opened
 from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
+from schemas.tables import Rows
 
 SINK_STEP = "rows"
 ATTEMPTS = "attempts.jsonl"
+NO_SKILL: dict[str, Any] = {"network": {}, "imbalance": {}, "network_less_imbalance": {}}
+"""Without a lake nothing keeps the counts over a resume, so none are given."""
 WARM_TICKS = 4096
 
 
@@ -114,10 +118,16 @@ def replay(
             meters=attempt.meters,
             workers=execution.workers,
             attempt={"resumed": resumed, "setup_s": setup_s, **spent},
-            skill={"network": {}, "imbalance": {}},
+            skill=_skill(folder) if execution.lake else NO_SKILL,
         )
         folder.write_run(run)
         return Outcome(folder, run)
+
+
+def _skill(folder: RunFolder) -> dict[str, Any]:
+    """The skill of network and imbalance rule over the whole run, all attempts, from the lake's table of counts."""
+    table = LakeReader(folder.lake).table("skill")
+    return summarise([Rows("skill", k.key, k.rows) for k in table.keys])
 
 
 def cursor_of(tape: Tape, stages: Stages) -> TapeCursor:

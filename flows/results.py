@@ -69,6 +69,7 @@ def run_result(
         "rows": named["rows"],
         "skill": skill["network"],
         "skill_imbalance": skill["imbalance"],
+        "skill_difference": skill["network_less_imbalance"],
         "output_hash": ledger.output_hash(),
         "chains": chain_table(ledger.chains()),
         "setup_s": round(float(attempt["setup_s"]), 3),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import Json, parsed_time, print_json, progress, say, stdout, table
+from flows.terminal import Json, parsed_time, print_json, say, stdout, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def train_command(
     validate_from: Annotated[
         str | None,
         typer.Option(
-            help="Everything before this time trains, the rest validates, calibrates and sets the thresholds; default: the last third."
+            help="Everything before this time trains, the rest validates, calibrates and sets the thresholds; default: the last 30% of its ticks."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and tape give the same file.")] = 1,
@@ -36,8 +36,7 @@ def train_command(
     from operators.spiking.training import train
 
     start = None if validate_from is None else parsed_time(validate_from, "--validate-from")
-    with progress("training", None, "steps"):
-        manifest = train(Tape.open(tape), out, start, seed)
+    manifest = train(Tape.open(tape), out, start, seed, progress=say)
     if as_json:
         print_json({"out": str(out), "manifest": manifest})
     else:
@@ -61,14 +60,14 @@ def evaluate_command(
     from operators.spiking import load_model
     from operators.spiking.training import evaluate
 
-    with progress("evaluating", None, "steps"):
-        report: dict[str, Any] = evaluate(
-            load_model(model),
-            Tape.open(tape),
-            None if train_tape is None else Tape.open(train_tape),
-            None if from_ is None else parsed_time(from_, "--from"),
-            None if to is None else parsed_time(to, "--to"),
-        )
+    report: dict[str, Any] = evaluate(
+        load_model(model),
+        Tape.open(tape),
+        None if train_tape is None else Tape.open(train_tape),
+        None if from_ is None else parsed_time(from_, "--from"),
+        None if to is None else parsed_time(to, "--to"),
+        progress=say,
+    )
     if as_json:
         print_json(report)
     else:
@@ -80,7 +79,13 @@ def _show(report: dict[str, Any]) -> None:
         for delay, predictors in delays.items():
             rows = []
             for predictor, shares in predictors.items():
-                cells = [f"{100 * s['accuracy']:.1f} ({100 * s['low']:.1f}-{100 * s['high']:.1f}, n {s['n']})" for s in shares.values()]
-                rows.append((predictor, *cells))
+                rows.append((predictor, *map(_cell, shares.values())))
             if rows:
                 stdout.print(table(f"{symbol}, {delay} ms: accuracy %", ("predictor", *next(iter(predictors.values()))), rows))
+
+
+def _cell(s: dict[str, Any]) -> str:
+    if s["accuracy"] is None:
+        return "-"
+    interval = "" if s.get("low") is None else f"{100 * s['low']:.1f}-{100 * s['high']:.1f}, "
+    return f"{100 * s['accuracy']:.1f} ({interval}n {s['n']})"
