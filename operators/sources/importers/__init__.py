@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,8 @@ from schemas.settings.sections import TimeGuardSettings
 __all__ = ["FORMATS", "ColumnMapping", "import_sources", "open_sources"]
 
 AUTO: Final = "auto"
+_DAY_ENDS_NS: Final = 30 * 3600 * 1_000_000_000
+"""A day of the wall clocks west of Greenwich that importers know has ended by 06:00 UTC of the next."""
 
 
 def open_sources(
@@ -108,7 +110,7 @@ def _instrument_list(instruments: list[Instrument], days: list[date], span: list
         if a.symbol == b.symbol:
             msg = f"symbol {a.symbol} comes from two formats; import them into two tapes, so that two books are not mixed"
             raise UsageError(msg)
-    times = [*span, *(day_ns(d) for d in days), *(day_ns(d + timedelta(days=2)) for d in days)]
+    times = [*span, *(day_ns(d) for d in days), *(day_ns(d) + _DAY_ENDS_NS for d in days)]
     sessions = resolve((i.calendar for i in listed), min(times), max(times)) if times else {}
     return InstrumentList(instruments=tuple(listed), sessions=sessions)
 

@@ -83,5 +83,5 @@ def test_mutated_files(fmt, name, data, pack, where, tmp_path: Path, read_all) -
             opened += 1
         except SpiketapeError as e:
             errors.append(str(e))
-    assert opened > 0
+    assert opened > 0 or where == "file"
     assert all(len(e) > 20 for e in errors)

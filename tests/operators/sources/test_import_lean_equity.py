@@ -200,7 +200,7 @@ def test_recorded_day_of_ibm_against_an_independent_reading(market_data, read_al
         assert np.array_equal(quotes[name], carried[column].to_numpy()), name
     ask_venue = np.where(quotes["conditions"] >> ASK_VENUE_SHIFT, quotes["conditions"] >> ASK_VENUE_SHIFT, quotes["venue"])
     assert bytes(ask_venue.astype(np.uint8)).decode() == "".join(carried["exchange"])
-    assert got.instruments.sessions["us_equity"][0] == (at("2013-10-07T13:30"), at("2013-10-07T20:00"))
+    assert got.instruments.sessions["us_equity"] == ((at("2013-10-07T13:30"), at("2013-10-07T20:00")),)
     assert np.count_nonzero(quotes["price"] > quotes["ask"]) == (carried["bid"] > carried["ask"]).sum()
 
 
