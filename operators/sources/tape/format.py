@@ -158,8 +158,12 @@ def kind_name(kind: int) -> str:
 
 
 def content_hash(instruments: InstrumentList, symbols: list[tuple[str, int, str]]) -> str:
-    """`tape_hash` of instruments and, by symbol in order of ids, (symbol, rows, XXH3-128 of its records)."""
-    return hashlib.sha256(_canonical([TICK_VERSION, instruments.model_dump(mode="json"), symbols])).hexdigest()
+    """`tape_hash` of instruments and, by symbol in order of ids, (symbol, rows, XXH3-128 of its records).
+
+    Fields of instruments that have their default do not enter, so that a later field with a default leaves the hash of older tapes.
+    """
+    listed = instruments.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(_canonical([TICK_VERSION, instruments.version, listed, symbols])).hexdigest()
 
 
 def manifest_json(manifest: Manifest) -> bytes:

@@ -175,7 +175,6 @@ class TapeWriter:
         self._parts: list[_Partition] = []
         self._lock: IO[bytes] | None = None
         self._open = False
-        _refuse_taken(path, overwrite)
         rows = max(1, min(BATCH_ROWS, BATCH_ROWS * _BUFFERED_BATCHES // partitions))
         self._buffers = np.empty((partitions, rows), TICK_V1)
         self._room = np.empty(rows, TICK_V1)
@@ -186,6 +185,7 @@ class TapeWriter:
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(path)
+            _refuse_taken(path, overwrite)
             try:
                 self.folder.mkdir()
             except FileExistsError as e:
@@ -315,12 +315,19 @@ def _refuse_taken(path: Path, overwrite: bool) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes the partial folders of `path` whose writer is gone."""
-    prefix = f"{path.name}.partial-"
-    for folder in path.parent.iterdir():
-        pid = folder.name.removeprefix(prefix)
-        if folder.name.startswith(prefix) and pid.isdigit() and _is_left(folder, int(pid)):
+    """Removes the partial folders of `path` whose writer is gone, and ends a replacement that was cut off between its two renames."""
+    partial, aside = f"{path.name}.partial-", f"{path.name}.replaced-"
+    for folder in list(path.parent.iterdir()):
+        name, _, pid = folder.name.rpartition("-")
+        if not pid.isdigit():
+            continue
+        if f"{name}-" == partial and _is_left(folder, int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+        elif f"{name}-" == aside and not _is_alive(int(pid)):
+            if path.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                folder.rename(path)
 
 
 def _is_left(folder: Path, pid: int) -> bool:

@@ -110,6 +110,15 @@ def test_instruments_are_part_of_the_hash(tape: Tape) -> None:
     assert content_hash(m.instruments.model_copy(update={"sessions": {"x": ((0, 5),)}}), rows) != m.tape_hash
 
 
+def test_a_default_that_is_stated_does_not_change_the_hash(tape: Tape) -> None:
+    """So that a new field of instruments, with a default, leaves older tapes as they are."""
+    rows = [(s.symbol, s.rows, s.xxh3_128) for s in tape.manifest.symbols]
+    bare = InstrumentList.model_validate(tape.instruments.model_dump(exclude_defaults=True))
+    assert content_hash(bare, rows) == tape.manifest.tape_hash
+    changed = [i.model_copy(update={"shortable": False}) for i in bare.instruments]
+    assert content_hash(bare.model_copy(update={"instruments": tuple(changed)}), rows) != tape.manifest.tape_hash
+
+
 def test_the_manifest_counts_what_is_there(tape: Tape, ticks: Ticks) -> None:
     m = tape.manifest
     assert (m.rows, m.first_ts_ns, m.last_ts_ns) == (len(ticks), ticks["ts_ns"][0], ticks["ts_ns"][-1])
@@ -256,6 +265,41 @@ def test_a_killed_writer_leaves_nothing_that_looks_finished(tmp_path: Path) -> N
     with pytest.raises(TapeError, match="no finished tape"):
         Tape.open(partial)
     write(out, ticks_of(10))
+    assert [f.name for f in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_writer_killed_at_any_moment_leaves_no_tape_or_a_whole_one(tmp_path: Path) -> None:
+    """The child writes and overwrites one tape again and again, so that a kill may come in the middle of the rename too."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests/operators/sources')\n"
+        "from pathlib import Path; from test_tape import listed, ticks_of, TapeWriter\n"
+        "ticks = ticks_of(3000); print('ready', flush=True)\n"
+        "while True:\n"
+        "    with TapeWriter(Path(sys.argv[1]), listed(), overwrite=True) as w: w.append(ticks)"
+    )
+    rng = random.Random(7)
+    for _ in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "t")], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            time.sleep(rng.uniform(0.1, 0.4))
+            child.kill()
+        if (tmp_path / "t").exists():
+            Tape.open(tmp_path / "t").verify()
+    with TapeWriter(tmp_path / "t", listed(), overwrite=True) as writer:
+        writer.append(ticks_of(10))
+    assert [f.name for f in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_replacement_that_was_cut_off_keeps_the_older_tape(tmp_path: Path) -> None:
+    """The old tape has been put aside and the new one has not taken its name: the next writer puts the old one back."""
+    write(tmp_path / "t", ticks_of(100))
+    (tmp_path / "t").rename(tmp_path / "t.replaced-999999999")
+    with pytest.raises(RefusedError, match="exists already"):
+        TapeWriter(tmp_path / "t", listed())
+    assert Tape.open(tmp_path / "t").manifest.rows == 100
     assert [f.name for f in tmp_path.iterdir()] == ["t"]
 
 
@@ -454,7 +498,7 @@ def test_manifests_that_lie_but_carry_a_fitting_checksum(tape: Tape, tmp_path: P
     rng = random.Random(6)
     values = [0, -1, 1, 2**31, 2**63, 2**70, 7, 65_537, None, "", "x", "../../etc/passwd", 1.5, True, [], {}]
     found = 0
-    for _ in range(1500):
+    for _ in range(600):
         tree = json.loads(data)
         tree.pop("checksum")
         path = rng.choice(paths)
@@ -474,7 +518,7 @@ def test_manifests_that_lie_but_carry_a_fitting_checksum(tape: Tape, tmp_path: P
                 lying.seek(p, 10**9)
         except TapeError:
             found += 1
-    assert found > 700
+    assert found > 250
 
 
 def test_the_writers_schema_documents_the_record() -> None:
