@@ -167,18 +167,16 @@ class Book:
 
     def _report(self, state: State, desk: Desk, report: Report) -> None:
         order = desk.receive(report)
-        if order is None:
+        if order is None or report.kind == ReportKind.ACK:
             return
         symbol, n = order.symbol, order.order_n
         deal: Deal | None = state["deals"].get(symbol)
         r = report.fields()
-        kind = int(r["kind"])
+        kind = report.kind
         if deal is None:
             if kind != ReportKind.FILL:
                 return
             deal = state["deals"][symbol] = stray_deal(order.side)
-        if kind == ReportKind.ACK:
-            return
         if kind == ReportKind.FILL:
             trade = (order.side, int(r["price"]), int(r["quantity"]))
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):

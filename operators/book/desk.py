@@ -28,6 +28,7 @@ class Report(NamedTuple):
     known_ts_ns: int
     order_n: int
     exec_n: int
+    kind: int
     mid2_before: int
     record: bytes
 
@@ -37,12 +38,16 @@ class Report(NamedTuple):
         return fields
 
 
-def kept(reports: Reports, mid2: Sequence[int]) -> list[tuple[int, int, int, int, int, bytes]]:
+Kept = tuple[int, int, int, int, int, int, bytes]
+"""A Report as it stands in a state."""
+
+
+def kept(reports: Reports, mid2: Sequence[int]) -> list[Kept]:
     """Reports as they wait in a state; `mid2`: by symbol, bid + ask before."""
     size = EXECUTION_REPORT.itemsize
     raw = reports.tobytes()
-    heads = zip(*(reports[name].tolist() for name in ("visible", "known_ts_ns", "order_n", "exec_n", "symbol")), strict=True)
-    return [(v, t, n, e, int(mid2[s]), raw[i * size : (i + 1) * size]) for i, (v, t, n, e, s) in enumerate(heads)]
+    heads = zip(*(reports[name].tolist() for name in ("visible", "known_ts_ns", "order_n", "exec_n", "kind", "symbol")), strict=True)
+    return [(v, t, n, e, kind, int(mid2[s]), raw[i * size : (i + 1) * size]) for i, (v, t, n, e, kind, s) in enumerate(heads)]
 
 
 class Desk:
@@ -127,6 +132,9 @@ class Desk:
         return True
 
     def receive(self, report: Report) -> Order | None:
-        """Moves the report's order on and returns it; None where the report is late, repeated or of an order long over."""
-        applied = self._ledger.apply(report.fields(), report.known_ts_ns, self.k)
+        """Moves the report's order on and returns it; None where the report is late, repeated or of an order long over.
+
+        Its row stands in the slice in which the report became visible: an acknowledgement may be taken in later than that.
+        """
+        applied = self._ledger.apply(report.fields(), report.known_ts_ns, report.visible)
         return applied.order if applied.outcome == Outcome.APPLIED else None

@@ -6,9 +6,9 @@ Slice by slice, which is what the result equals (tests drive it so and compare):
     marks move to the end of k      -> equity
     the book decides at the end of k with reports visible at k -> requests, sent at (k + 1) * W (plus the feed delay)
 
-Nearly all slices change nothing but marks. So the driver asks the venue for its next event and the book for its next due time,
-lets the compiled scan take the marks up to there (it stops earlier at a signal that would act or a drawdown near the limit), and
-only there runs the readable code.
+Nearly all slices change nothing but marks, and an acknowledgement changes nothing but its order's row. So the driver asks the venue
+for its next event and the book for its next due time, lets the compiled scan take the marks up to there (it stops earlier at a
+signal that would act or a drawdown near the limit), and only there runs the readable code.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ from operators.portfolio import MoneyOverflowError
 from operators.risk import Mode
 from operators.timeline.stage import Migration, State
 from schemas.instruments import InstrumentList
-from schemas.orders import Reports, Requests
+from schemas.orders import ReportKind, Reports, Requests
 from schemas.ranges import SLICE_QUOTE, SliceOut
 from schemas.settings import Settings
 from schemas.tables import SIGNAL, Rows
 
 SECONDS_AT_ONCE: Final = 1024
+VISIBLE: Final = Report._fields.index("visible")
+KIND: Final = Report._fields.index("kind")
 NEVER_KILLS: Final = 2.0
 ALMOST: Final = 1.0 - 1e-9
 """The scan compares the drawdown in floating point and stops this much early; the book compares exactly."""
@@ -119,6 +121,8 @@ class AccountStage:
         k = lo
         while k < hi:
             k = self._advance(state, columns, work, desk, k, hi)
+        for report in self._visible(state, hi - 1):
+            desk.receive(report)
         columns.made = close_second(book["money"], hi, self._slice_ns, columns.seconds, columns.made)
         self._drain(columns, rows)
         book["orders"] = desk.close(hi * self._slice_ns)
@@ -181,8 +185,10 @@ class AccountStage:
 
     def _next_due(self, state: State) -> int:
         due: int = state["book"]["next_due"]
-        if state["pending"]:
-            due = min(due, state["pending"][0][0])
+        for report in state["pending"]:
+            if report[KIND] != ReportKind.ACK:
+                due = min(due, report[VISIBLE])
+                break
         if state["leaving"]:
             due = min(due, state["leaving"][0][0] - 1)
         return due
@@ -218,19 +224,23 @@ class AccountStage:
         return int(lo) if why == DECIDE else None
 
     def _decide(self, state: State, columns: _Columns, work: VenuePass, desk: Desk, k: int) -> None:
-        pending = state["pending"]
-        seen = 0
-        while seen < len(pending) and pending[seen][0] <= k:
-            seen += 1
-        reports = [Report(*r) for r in pending[:seen]]
-        del pending[:seen]
-        requests = self.book.decide(state["book"], desk, k, columns.wishes(k), reports)
+        requests = self.book.decide(state["book"], desk, k, columns.wishes(k), self._visible(state, k))
         if requests.size == 0:
             return
         if self.book.delay_ns < self._slice_ns:
             work.submit(requests)
         else:
             state["leaving"].append((int(requests["sent_ts_ns"][0]) // self._slice_ns, requests))
+
+    def _visible(self, state: State, k: int) -> list[Report]:
+        """Takes the reports out that the book may see at the end of slice k."""
+        pending = state["pending"]
+        seen = 0
+        while seen < len(pending) and pending[seen][VISIBLE] <= k:
+            seen += 1
+        reports = [Report(*r) for r in pending[:seen]]
+        del pending[:seen]
+        return reports
 
     def _send_late(self, state: State, work: VenuePass, k: int) -> None:
         """Requests that waited for the feed delay and leave in slice k."""

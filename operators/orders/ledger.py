@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from schemas.tables import ORDER, OrderState, Rows
 
 RETENTION_NS: Final = 300_000_000_000
 """A finished order still takes late reports for five minutes of event time; then it is unknown."""
+
+_FIELDS: Final = attrgetter(*(f.name for f in fields(Order)))
 
 _EVENTS: Final = {
     ReportKind.ACK: OrderEvent.ACK,
@@ -72,8 +75,8 @@ class OrderLedger:
         self._rows: list[tuple[int, ...]] = []
         if state is not None:
             self.next_order_n, self.next_row_n = int(state["next_order_n"]), int(state["next_row_n"])
-            for fields in state["orders"]:
-                order = Order(*fields)
+            for values in state["orders"]:
+                order = Order(*values)
                 order.state = OrderState(order.state)
                 self._orders[order.order_n] = order
 
@@ -83,7 +86,7 @@ class OrderLedger:
             msg = f"{len(self._rows)} rows of orders have not been drained"
             raise ValueError(msg)
         self._orders = {n: o for n, o in self._orders.items() if not self._forgotten(o, ts_ns)}
-        orders = tuple(tuple(int(x) if isinstance(x, int) else x for x in astuple(o)) for o in self._orders.values())
+        orders = tuple(tuple(int(x) if isinstance(x, int) else x for x in _FIELDS(o)) for o in self._orders.values())
         return {"next_order_n": self.next_order_n, "next_row_n": self.next_row_n, "orders": orders}
 
     def __iter__(self) -> Iterator[Order]:
