@@ -22,7 +22,7 @@ def train_command(
     validate_from: Annotated[
         str | None,
         typer.Option(
-            help="Everything before this time trains, the rest validates, calibrates and sets the thresholds; default: the last 30% of its ticks."
+            help="From this time on validates, calibrates, sets thresholds; before it trains. Default: at 70% of the ticks."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and tape give the same file.")] = 1,
