@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -309,3 +310,64 @@ def test_a_folder_without_the_right_to_write_is_a_clear_error() -> None:
         for inner in [path, *path.rglob("*")]:
             inner.chmod(0o777)
         shutil.rmtree(path)
+
+
+def test_what_a_cut_short_creation_leaves_is_gone_on_with(tmp_path: Path, open_lake: Open, new_ledger: NewLedger, made: Any) -> None:
+    (tmp_path / "orders" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "orders" / "part-orphan.parquet").write_bytes(b"PAR1")
+    lake, ledger = open_lake(tmp_path), new_ledger()
+    made.say(lake, ledger, made.all(0, 4))
+    lake.finish()
+    assert held(tmp_path) == complete(made, 4)
+    assert not (tmp_path / "orders" / "part-orphan.parquet").exists()
+
+
+def test_a_log_whose_last_entry_was_lost_to_a_power_failure_is_a_clear_error(tmp_path: Path, open_lake: Open, made: Any) -> None:
+    lake = open_lake(tmp_path)
+    for first in (0, 4):
+        lake.write(made.rows("statistics", "s03", first, 4, 0))
+        lake.flush()
+    (tmp_path / "statistics" / "_delta_log" / "00000000000000000001.json").write_bytes(b"")
+    with pytest.raises(LakeError, match="statistics"):
+        open_lake(tmp_path).require({("statistics", "s03"): 8})
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from operators.sinks import Lake
+from schemas.instruments import Instrument, InstrumentList
+from schemas.settings import Settings
+from schemas.tables import TABLES, Rows
+
+one = InstrumentList(instruments=(Instrument(symbol="A", price_exponent=2, size_exponent=0, tick_size=1, lot_size=1),))
+lake = Lake(Path(sys.argv[1]), one, Settings(lake={"compact_every_commits": 4}), {})
+first = min(lake.tokens()["statistics"].get("s03", -1) + 1, lake.tokens()["skill"].get("A", -1) + 1)
+for n in range(max(0, first - 30), 100_000, 10):  # what the flow sends again begins before what is held
+    for table, key in (("statistics", "s03"), ("skill", "A")):
+        a = np.zeros(10, TABLES[table])
+        a["n"] = np.arange(n, n + 10)
+        lake.write(Rows(table, key, a))
+    lake.flush()
+    if n == first:
+        print("wrote", flush=True)
+"""
+
+
+def test_kill_9_at_any_moment_of_a_commit_or_a_compaction(tmp_path: Path) -> None:
+    delays = np.random.default_rng(7).uniform(0.05, 0.4, 3).tolist()
+    before = 0
+    for delay in delays:
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "wrote\n"
+        time.sleep(delay)
+        writer.kill()
+        writer.communicate()
+        now = held(tmp_path)
+        for n in now.values():
+            assert n == list(range(len(n)))
+        after = len(now.get(("statistics", "s03"), []))
+        assert after > before  # each attempt has added something before it was killed
+        before = after

@@ -122,7 +122,7 @@ def test_a_flipped_byte_is_found_wherever_it_changes_what_is_read(finished_run: 
     original = path.read_bytes()
     before = pq.ParquetFile(path).read().to_pylist()
     harmless = 0
-    for at in np.linspace(0, len(original) - 1, 40).astype(int).tolist():
+    for at in np.linspace(0, len(original) - 1, 24).astype(int).tolist():
         path.write_bytes(original[:at] + bytes([original[at] ^ 0x40]) + original[at + 1 :])
         report = verify(finished_run)
         if report.ok:
@@ -132,7 +132,7 @@ def test_a_flipped_byte_is_found_wherever_it_changes_what_is_read(finished_run: 
             assert shown == [{c: row[c] for c in columns} for row in before], at
         else:
             assert {p.table for p in report.problems} == {"executions"}
-    assert harmless < 25
+    assert harmless < 16
     path.write_bytes(original)
     assert verify(finished_run).ok
 
