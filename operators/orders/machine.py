@@ -9,15 +9,16 @@ States (tables.OrderState), and what each event does; an empty cell is illegal a
 | SENT | | | ACKNOWLEDGED | by leaves | CANCEL_PENDING | CANCELLED | | REJECTED | EXPIRED | |
 | ACKNOWLEDGED | | | | by leaves | CANCEL_PENDING | CANCELLED | | REJECTED | EXPIRED | stays |
 | PARTIALLY_FILLED | | | stays | by leaves | CANCEL_PENDING | CANCELLED | | | EXPIRED | |
-| CANCEL_PENDING | | | stays | stays | | CANCELLED | back | REJECTED if unfilled | EXPIRED | stays |
+| CANCEL_PENDING | | | stays | stays, or FILLED without leaves | | CANCELLED | back | REJECTED if unfilled | EXPIRED | stays |
 | CANCELLED | | | | CANCELLED, or FILLED without leaves | | | | | | |
 | FILLED, REJECTED, EXPIRED | | | | | | | | | | |
 
 "by leaves": FILLED when nothing is left, else PARTIALLY_FILLED. "back": to what the order was without the cancel.
 
 Decisions where conventions differ (spec/trading-cases.md 3.2, 3.3):
-- A fill while a cancel is pending keeps CANCEL_PENDING, even the last one, as in FIX (PendingCancel outranks Filled: cases D4 and
-  B.1.c); the answer to the cancel then says what the order is. Who only wants to know whether anything can still fill asks `leaves`.
+- A partial fill while a cancel is pending keeps CANCEL_PENDING, as in FIX (PendingCancel outranks PartiallyFilled; case D4). The
+  last fill makes it FILLED at once, where FIX waits for the refusal of the cancel (case B.1.c): the order is over, and the late
+  refusal changes nothing. So an order is open exactly as long as its state is not terminal.
 - A fill reported after CANCELLED is booked, because it happened: the order stays CANCELLED (FIX: Canceled outranks
   PartiallyFilled) unless nothing is left of it, then it is FILLED. It is never open again.
 - FILLED, REJECTED and EXPIRED take nothing any more.
@@ -117,7 +118,7 @@ class Order:
     @property
     def open(self) -> bool:
         """Whether something of it can still fill at the venue or on the way there."""
-        return self.state not in TERMINAL and self.leaves > 0
+        return self.state not in TERMINAL
 
     @property
     def cancellable(self) -> bool:
@@ -145,8 +146,6 @@ def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState
         legal = legal and 0 < quantity <= order.leaves
     elif event == E.TRIGGER:
         legal = legal and order.type == OrderType.STOP
-    elif event in (E.REQUEST_CANCEL, E.CANCEL, E.EXPIRE):
-        legal = legal and order.leaves > 0
     elif event == E.REJECT:
         legal = legal and order.filled == 0
     if not legal:
@@ -154,15 +153,10 @@ def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState
         msg = f"order {order.order_n}: {what} is illegal in {state.name} with {order.filled} of {order.quantity} filled"
         raise IllegalTransition(msg)
     if event == E.FILL:
-        left = order.leaves - quantity
-        if state == S.CANCEL_PENDING:
-            return state
-        if left == 0:
+        if order.leaves == quantity:
             return S.FILLED
-        return S.CANCELLED if state == S.CANCELLED else S.PARTIALLY_FILLED
+        return state if state in (S.CANCEL_PENDING, S.CANCELLED) else S.PARTIALLY_FILLED
     if event == E.REJECT_CANCEL:
-        if order.leaves == 0:
-            return S.FILLED
         if order.filled:
             return S.PARTIALLY_FILLED
         return S.ACKNOWLEDGED if order.acknowledged else S.SENT

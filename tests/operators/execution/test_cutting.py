@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,6 +62,23 @@ def test_driving_in_any_strides_changes_nothing(made_up, seed):
             found.append(work.run_until_event(work.at + 1))
     assert np.concatenate(found).tobytes() == whole.tobytes()
     same_state(work.close(), state)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_requests_sent_at_the_end_of_a_window_equal_those_at_the_start_of_the_next(made_up, seed):
+    f = made_up(seed, SLICES)
+    whole = f.run(SLICES)
+    requests = f.all_requests()
+    sent = requests["sent_ts_ns"] // W
+    state, found = f.venue.start(), []
+    for lo, hi in pairwise((0, 7, 8, 25, 40, SLICES)):
+        work = f.venue.open(state, f.venue.window(lo, hi, f.gated(lo, hi)))
+        for k in range(lo + 1, hi + 1):
+            found += work.run(k)
+            work.submit(requests[sent == k])
+        state = work.close()
+    assert np.concatenate(found).tobytes() == whole.tobytes()
+    same_state(state, f.state)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

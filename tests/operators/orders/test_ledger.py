@@ -148,8 +148,8 @@ def test_cancel_that_comes_too_late_leaves_a_filled_order(ledger):
     ledger.cancel(order, 1500, 14, Reason.CANCEL_SIGNAL)
     assert not order.cancellable
     ledger.apply(report(0, 1, K.FILL, 100), 1600, 15)
-    assert (order.state, order.open) == (S.CANCEL_PENDING, False)
-    ledger.apply(report(0, 2, K.CANCEL_REJECTED, reason=Reason.CANCEL_TOO_LATE), 1700, 16)
+    assert (order.state, order.open) == (S.FILLED, False)
+    assert ledger.apply(report(0, 2, K.CANCEL_REJECTED, reason=Reason.CANCEL_TOO_LATE), 1700, 16).outcome == Outcome.LATE
     assert order.state == S.FILLED
     with pytest.raises(IllegalTransition):
         ledger.cancel(order, 1800, 17, Reason.CANCEL_SIGNAL)
