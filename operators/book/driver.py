@@ -175,11 +175,10 @@ class AccountStage:
             stopped = event
         elif stopped is None:
             if due > target:
-                work.run_until_event(target + 1)
+                work.skip(target + 1)
                 return target + 1
             stopped = target
-        if work.at <= stopped:
-            work.run_until_event(stopped + 1)
+        work.skip(stopped + 1)
         self._decide(state, columns, work, desk, stopped)
         return stopped + 1
 

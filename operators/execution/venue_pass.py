@@ -144,6 +144,10 @@ class VenuePass:
             else reports[np.lexsort((reports["exec_n"], reports["order_n"], reports["account"], reports["ts_ns"]))]
         )
 
+    def skip(self, until: int) -> None:
+        """Goes on to slice `until`, before which `next_event` has just found nothing."""
+        self.at = max(self.at, until)
+
     def run(self, until: int) -> list[Reports]:
         """Processes all slices before `until`; the reports of each slice that has any, in order."""
         found = []
