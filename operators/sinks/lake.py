@@ -115,7 +115,7 @@ class Lake:
             self._buffered[name] = sum(a.size for _, a, _ in self._buffer[name])
         if not self._buffer[name]:
             return
-        groups = _merged(self._buffer[name])
+        groups = sorted(self._buffer[name], key=lambda group: group[0])  # a commit does not depend on how its keys were mixed
         token = {key: int(a["n"][-1]) for key, a, _ in groups}
         try:
             table.append(self._columns.table(name, groups), token)
@@ -132,17 +132,6 @@ class Lake:
     def _from_token(self, name: str) -> None:
         for key, last in self._tables[name].token.items():
             self._next[name, key] = last + 1
-
-
-def _merged(groups: Sequence[Group]) -> list[Group]:
-    """One group for each key, keys in sorted order: the rows of a commit do not depend on how they arrived."""
-    by_key: dict[str, list[Group]] = {}
-    for group in groups:
-        by_key.setdefault(group[0], []).append(group)
-    return [
-        (key, np.concatenate([a for _, a, _ in parts]), np.concatenate([d for _, _, d in parts])) if len(parts) > 1 else parts[0]
-        for key, parts in sorted(by_key.items())
-    ]
 
 
 def _after_token(groups: Sequence[Group], token: Token) -> list[Group]:
