@@ -61,7 +61,7 @@ def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r,
         spike = potential >= theta[j]
         fired[j] = spike
         v[s, j] = _ZERO if spike else potential
-    count = spiking_places(fired, spikes)
+    count = spiking_places(fired, 1, spikes)
     _add_read_rows(w_read, w_in.shape[0], spikes, 0, count, total)
     n[s, 0] = 1.0
     r[s, 0] = total[0]

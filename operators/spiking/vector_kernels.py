@@ -13,16 +13,19 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def _set_bits64(typingctx, flags, at):
-    """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is not zero. No bounds check."""
-    signature = types.uint64(flags, types.intp)
+def _equal_bits64(typingctx, flags, at, value):
+    """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is `value`. No bounds check."""
+    signature = types.uint64(flags, types.intp, types.uint8)
 
     def codegen(context, builder, sig, args):
         array = context.make_array(sig.args[0])(context, builder, args[0])
         pointer = builder.gep(array.data, [args[1]])
         lanes = ir.VectorType(ir.IntType(8), 64)
         block = builder.load(builder.bitcast(pointer, lanes.as_pointer()), align=1)
-        return builder.bitcast(builder.icmp_unsigned("!=", block, ir.Constant(lanes, None)), ir.IntType(64))
+        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0))
+        spread = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        wanted = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), spread)
+        return builder.bitcast(builder.icmp_unsigned("==", block, wanted), ir.IntType(64))
 
     return signature, codegen
 
@@ -74,11 +77,11 @@ def row_adder(width, bits):
 
 
 @njit(nogil=True, cache=True)
-def spiking_places(flags, out):
-    """Places of the non-zero bytes of `flags` (uint8, length a multiple of 64), ascending, into `out`; returns how many."""
+def spiking_places(flags, value, out):
+    """Places of the bytes of `flags` (8-bit, length a multiple of 64) that equal `value`, ascending, into `out`; returns how many."""
     count = 0
     for block in range(flags.size >> 6):
-        word = _set_bits64(flags, block << 6)
+        word = _equal_bits64(flags, block << 6, value)
         while word != 0:
             out[count] = (block << 6) + _first_bit(word)
             count += 1

@@ -1,0 +1,95 @@
+"""A population of leaky integrate-and-fire neurons on a time grid: the general step, for circuits and benchmarks.
+
+What it is. Delta-current LIF with exact leak over a step dt, in the form that vectorises (spec/numba.md section 1): one flat loop,
+an int8 refractory counter without nested selects, spikes found afterwards 64 at a time.
+
+Equations, for every neuron at every step:
+
+    V' = V * exp(-dt / tau) + R I (1 - exp(-dt / tau)) + input        where not refractory, else V' = V_reset
+    spike where V' >= V_th and not refractory; then V' = V_reset and the neuron is refractory for the next n_ref steps
+
+Numerics. float32 state, no contraction, so the same bits on every instruction set. Boundary: V(t_k) < V_th and V(t_{k+1}) >= V_th puts
+the spike at t_{k+1}; ISI on the grid is dt * (n_ref + ceil((ISI_exact - t_ref) / dt)).
+
+| parameter | unit | meaning |
+| --- | --- | --- |
+| decay | - | exp(-dt / tau_m) |
+| drive | mV | R I (1 - decay): constant drive of a step |
+| threshold, reset | mV above rest | V_th, V_reset |
+| refractory_steps | steps | n_ref = t_ref / dt, 0 to 126 |
+
+| state | dtype, shape | meaning |
+| --- | --- | --- |
+| v | float32 (N,) | membrane potential above rest, mV; N a multiple of 64 |
+| pending | float32 (N,) | input of the coming step, mV; emptied by it |
+| refractory | int8 (N,) | n_ref + 1 at a spike, counts down to 0 |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.spiking.lif_kernels import step_delta
+from schemas.exact import exp64
+
+PAD = 64
+MOST_REFRACTORY = 126
+
+
+@dataclass(frozen=True)
+class LifParameters:
+    """One population. Times in ms, potentials in mV above rest; `drive_mv` is R I."""
+
+    tau_m_ms: float = 10.0
+    threshold_mv: float = 10.0
+    reset_mv: float = 0.0
+    refractory_ms: float = 5.0
+    drive_mv: float = 0.0
+    dt_ms: float = 0.1
+
+    def __post_init__(self) -> None:
+        steps = round(self.refractory_ms / self.dt_ms)
+        if not (self.tau_m_ms > 0 and self.dt_ms > 0 and self.threshold_mv > self.reset_mv and 0 <= steps <= MOST_REFRACTORY):
+            msg = f"expected tau_m_ms, dt_ms > 0, threshold above reset, refractory time of 0 to {MOST_REFRACTORY} steps, given {self}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class LifState:
+    """State of a population of `size` neurons, padded to a multiple of 64; the padding never fires."""
+
+    size: int
+    v: npt.NDArray[np.float32]
+    pending: npt.NDArray[np.float32]
+    refractory: npt.NDArray[np.int8]
+    spikes: npt.NDArray[np.uint32]
+
+
+def lif_state(size: int) -> LifState:
+    """All neurons at rest."""
+    padded = -(-size // PAD) * PAD
+    zeros = np.zeros(padded, np.float32)
+    return LifState(size, zeros, zeros.copy(), np.zeros(padded, np.int8), np.zeros(padded, np.uint32))
+
+
+class LifPopulation:
+    """Steps a population. Immutable; the state is the caller's."""
+
+    def __init__(self, parameters: LifParameters) -> None:
+        p = parameters
+        decay = exp64(-p.dt_ms / p.tau_m_ms)
+        self._arguments = (
+            np.float32(decay),
+            np.float32(p.drive_mv * (1.0 - decay)),
+            np.float32(p.threshold_mv),
+            np.float32(p.reset_mv),
+            np.int8(round(p.refractory_ms / p.dt_ms) + 1),
+        )
+
+    def step(self, state: LifState) -> npt.NDArray[np.uint32]:
+        """One step in place. Returns the neurons that fired, ascending (a view that the next step overwrites)."""
+        count = step_delta(state.v, state.pending, state.refractory, state.spikes, state.size, *self._arguments)
+        return state.spikes[:count]
