@@ -158,7 +158,6 @@ class Reason(IntEnum):
     EXPIRED_SESSION_END = 33
     EXPIRED_NOTHING_TO_REDUCE = 34
     # why it was refused, by the filters before sending or by the venue on arrival
-    SYMBOL_UNKNOWN = 50
     SYMBOL_NOT_TRADEABLE = 51
     SYMBOL_NOT_QUOTED = 52
     SIDE_NOT_SHORTABLE = 53
