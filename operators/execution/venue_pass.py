@@ -85,7 +85,7 @@ class VenuePass:
         self.at: int = window.lo
         orders = state["orders"]
         for m in range(len(state["markets"])):
-            market = state["markets"][m : m + 1].copy()
+            market = _copied(state["markets"][m : m + 1])
             account, symbol = int(market["account"][0]), int(market["symbol"][0])
             rows = orders[(orders["account"] == account) & (orders["symbol"] == symbol)]
             self._desks[account, symbol] = _Desk(account, symbol, rows, market, window.lo, _active(rows), None)
@@ -130,7 +130,7 @@ class VenuePass:
         event = self.next_event(until)
         if event >= until:
             self.at = max(self.at, until)
-            return self._out[:0].copy()
+            return _copied(self._out[:0])
         found = []
         for desk in self._desks.values():
             if desk.active and desk.ahead is not None and desk.ahead.event == event:
@@ -196,7 +196,7 @@ class VenuePass:
         x = self._window.of(desk.symbol)
         first = int(np.searchsorted(x.slices, start))
         while True:
-            rows, m = orders.copy(), market.copy()
+            rows, m = _copied(orders), _copied(market)
             status, n, event, active = scan(
                 x.ticks,
                 x.slices,
@@ -214,7 +214,7 @@ class VenuePass:
             if status != OUT_FULL:
                 break
             self._out = np.zeros(2 * len(self._out), EXECUTION_REPORT)
-        desk.ahead = _Ahead(rows, m, event + 1 if event >= 0 else until, event, self._out[:n].copy(), active)
+        desk.ahead = _Ahead(rows, m, event + 1 if event >= 0 else until, event, _copied(self._out[:n]), active)
 
     def _commit(self, desk: _Desk, done: int) -> None:
         if desk.ahead is not None:
@@ -295,3 +295,8 @@ class VenuePass:
 
 def _active(orders: npt.NDArray[np.void]) -> bool:
     return bool(np.any((orders["phase"] != PHASE_DEAD) | (orders["cancel_ns"] < NEVER)))
+
+
+def _copied(a: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """A copy of records as plain bytes: NumPy copies records field by field otherwise, which takes thirty times longer."""
+    return a.view(f"V{a.dtype.itemsize}").copy().view(a.dtype)
