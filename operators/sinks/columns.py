@@ -116,7 +116,7 @@ class Columns:
         return f"{self.deployment}/{table}/{key}/"
 
     def schema(self, table: str) -> Any:
-        """The Arrow schema of a table."""
+        """The Arrow schema of a table. The first call also loads what is compiled, so a lake that is open is ready."""
         return self.table(table, ()).schema
 
     def table(self, table: str, groups: Sequence[Group]) -> Any:
@@ -187,7 +187,7 @@ class Columns:
         offsets = np.zeros(n.size + 1, np.int32)
         out = np.empty(room, np.uint8)
         joined = np.frombuffer(b"".join(prefixes), np.uint8)
-        used = write_ids(joined, ends, np.cumsum(counts), np.ascontiguousarray(n), offsets, out) if n.size else 0
+        used = write_ids(joined, ends, np.cumsum(counts), np.ascontiguousarray(n), offsets, out)
         return pa.Array.from_buffers(pa.string(), n.size, [None, pa.py_buffer(offsets), pa.py_buffer(out[:used])])
 
     def _order_ids(self, keys: Sequence[str], place: Ints, order_n: Ints) -> Any:
