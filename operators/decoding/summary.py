@@ -24,8 +24,8 @@ Ints = npt.NDArray[np.int64]
 def draws_of(blocks: int) -> Floats:
     """How often each block is in each draw: float64 (DRAWS, blocks). The same for the same number of blocks."""
     generator = np.random.Generator(np.random.PCG64(SEED))
-    drawn: Ints = generator.multinomial(blocks, np.full(blocks, 1.0 / blocks), DRAWS)
-    return drawn.astype(np.float64)
+    drawn: Floats = generator.multinomial(blocks, np.full(blocks, 1.0 / blocks), DRAWS).astype(np.float64)
+    return drawn
 
 
 def accuracy(hits2: Ints, n: Ints, drawn: Floats) -> tuple[float | None, float | None, float | None]:
@@ -47,8 +47,9 @@ def difference(hits2: Ints, n: Ints, other_hits2: Ints, other_n: Ints, drawn: Fl
 
 
 def _drawn_accuracy(hits2: Ints, n: Ints, drawn: Floats) -> Floats:
-    counts = drawn @ n
-    return np.divide(drawn @ hits2, 2.0 * counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    counts: Floats = drawn @ n
+    share: Floats = np.divide(drawn @ hits2, 2.0 * counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return share
 
 
 def summarise(skill: Iterable[Rows] | Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, Any]]:

@@ -56,7 +56,7 @@ def learners(data: Prepared, learn: Targets, seed: int, per_spell: int, most: in
         y = np.concatenate([label[has], -label[has]])
         weight = np.tile(sample.weight[has], 2)
         models["logistic"].append(LogisticRegression(fit_intercept=False, max_iter=300).fit(both, y, weight))
-        trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, max_leaf_nodes=31, min_samples_leaf=200, random_state=seed)
+        trees = HistGradientBoostingClassifier(max_iter=120, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=200, random_state=seed)
         models["trees"].append(trees.fit(both, y, weight))
     return {name: _scorer(by_delay) for name, by_delay in models.items()}
 

@@ -177,6 +177,6 @@ def _placebo(
     if not values:
         return {"accuracy": None, "low": None, "high": None, "n": 0}
     mean = float(np.average(values, weights=weights))
-    value, low, high = accuracy(net["hits2"], net["predictions"], drawn)
-    shift = mean - (value or 0.0)
+    centre, low, high = accuracy(net["hits2"], net["predictions"], drawn)
+    shift = mean - (centre or 0.0)
     return {"accuracy": mean, "low": (low or 0.0) + shift, "high": (high or 0.0) + shift, "n": int(net["predictions"].sum())}

@@ -70,9 +70,9 @@ def make_market(seed: int, count: int = 4000, symbols: int = 3, mean_gap_ms: flo
     )
     place = next(iter(shard_places(instruments, Settings(shards=1)).values()))
     gaps = rng.exponential(mean_gap_ms, count) * (rng.random(count) > 0.4) * np.where(rng.random(count) < 0.002, 400, 1)
-    ts = START_NS - 5_000_000_000 + np.cumsum(gaps * (1 if not coarse else 1)).astype(np.int64) * 1_000_000
+    ts = START_NS - 5_000_000_000 + np.cumsum(gaps).astype(np.int64) * 1_000_000
     if not coarse:
-        ts = ts + np.sort(rng.integers(0, 900_000, count)) // 1
+        ts = ts + np.sort(rng.integers(0, 900_000, count))
         ts = np.maximum.accumulate(ts)
     ticks = np.zeros(count, TICK_V1)
     ticks["ts_ns"] = ts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -181,4 +182,4 @@ def test_confidence_is_linear_between_knots_and_never_falls():
     assert confidence_of(2.0, curve) == pytest.approx(0.75, abs=1e-15)
     assert confidence_of(9.0, curve) == 0.9
     sizes = [confidence_of(x, curve) for x in np.linspace(0, 4, 101)]
-    assert all(b >= a for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(b >= a for a, b in pairwise(sizes))
