@@ -2,9 +2,8 @@
 
 1. The tape goes through gate, features and encoder. Everything before T trains (labels too: they end at T), the rest validates.
 2. Hidden weights are drawn from the seed, in mirrored pairs; thresholds are set by firing rate on the first training ticks.
-3. The hidden weights learn by surrogate gradient with eligibility traces (surrogate.py), while a passing read-out is learned along.
-4. The read-out is fitted anew to what the finished hidden layer says (readout.py), one head for each delay.
-5. On the validation stretch the thresholds by share and the calibration of confidence are found and frozen (frozen.py).
+3. The read-out is fitted to what the hidden layer says (readout.py), one head for each delay.
+4. On the validation stretch the thresholds by share and the calibration of confidence are found and frozen (frozen.py).
 """
 
 from __future__ import annotations
@@ -48,8 +47,9 @@ def train(
     settings: Settings | None = None,
     forget: bool = False,
     progress: Progress = lambda _: None,
+    to_ns: int | None = None,
 ) -> dict[str, Any]:
-    """Trains on `tape` before `validate_from_ns` (None: the first 70% of its ticks), validates on the rest, writes `out`.
+    """Trains on `tape` before `validate_from_ns` (None: the first 70% of its ticks), validates on the rest before `to_ns`, writes `out`.
 
     `forget`: for a network that starts anew at each tick (to show what memory is worth). `progress` is told each step. Returns the
     manifest of the model. The same tape, split, seed and settings give the same file on the same machine. Raises UsageError where
@@ -57,6 +57,8 @@ def train(
     """
     progress("reading the tape")
     data = prepare(tape, settings)
+    if to_ns is not None:
+        data = data.until(to_ns)
     split_ns = int(data.ticks["ts_ns"][int(TRAIN_PART * data.ticks.size)]) if validate_from_ns is None else validate_from_ns
     model, manifest = trained(data, split_ns, seed, forget, progress)
     origin = getattr(getattr(tape, "manifest", None), "tape_hash", "")
