@@ -8,13 +8,14 @@ Deal:
 | side | +1, -1 | long or short |
 | entry | order | the entry order |
 | exit | order or -1 | the last exit order |
+| at_market | bool | it is a market order |
 | working | orders | all orders of the deal that are not over, oldest first |
 | triggered | orders | those of them that are stops which have triggered |
 | stop_price | fixed point | where every stop of the deal rests |
 | unprotected | fixed point | filled by the entry and still without a stop |
 | entry_due_ns | ns | a passive entry is cancelled at this time |
 | opened_ns | ns, -1 | venue's time of the first fill |
-| exit_due_ns | ns | a passive exit is replaced by a market order at this time |
+| exit_due_ns | ns | a passive exit is replaced by a market order at this time, one at the market repeated if it failed |
 | flat_ns | ns | the deal is left at this time, before the session closes |
 | urgent | bool | leave at the market |
 | accounts | | by order of the deal: fees charged so far, executions booked |
@@ -45,6 +46,7 @@ class Deal(TypedDict):
     side: int
     entry: int
     exit: int
+    at_market: bool
     working: list[int]
     triggered: list[int]
     stop_price: int
@@ -65,6 +67,7 @@ def new_deal(side: int, stop_price: int, entry_due_ns: int, flat_ns: int) -> Dea
         side=side,
         entry=-1,
         exit=-1,
+        at_market=False,
         working=[],
         triggered=[],
         stop_price=stop_price,

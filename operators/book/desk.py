@@ -81,14 +81,15 @@ class Desk:
         return self._ledger.state(end_ns)
 
     def live(self, n: int) -> Order | None:
-        """The order if something of it can still fill."""
-        if n < 0:
+        """The order if something of it can still fill; None too for one over so long that the ledger has forgotten it."""
+        try:
+            order = self._ledger[n]
+        except KeyError:
             return None
-        order = self._ledger[n]
         return order if order.open else None
 
     def order(self, n: int) -> Order:
-        """An order the desk has made."""
+        """An order that is not over, or not for long."""
         return self._ledger[n]
 
     def place(

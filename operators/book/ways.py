@@ -86,6 +86,7 @@ class Ways:
         self._way_out(state, desk, symbol, deal, held)
 
     def _way_out(self, state: State, desk: Desk, symbol: int, deal: Deal, held: int) -> None:
+        """What is due on the way out. A market order that ended with something still held is not sent again before its time is over."""
         deal["due_ns"] = FOREVER_NS
         if not held:
             for n in deal["working"]:
@@ -99,7 +100,10 @@ class Ways:
             deal["due_ns"] = opens
             return
         left = desk.live(deal["exit"])
-        if left is not None and left.type == OrderType.MARKET:
+        if left is not None and deal["at_market"]:
+            return
+        if left is None and deal["at_market"] and desk.now < deal["exit_due_ns"]:
+            deal["due_ns"] = deal["exit_due_ns"]
             return
         if sum(desk.order(n).leaves for n in deal["triggered"]) >= abs(held):
             return
@@ -114,3 +118,5 @@ class Ways:
         else:
             self.cancel(state, desk, symbol, deal["exit"], Reason.CANCEL_TIMEOUT)
             deal["exit"] = self.place(state, desk, symbol, deal, OrderType.MARKET, side, abs(held), flags=REDUCE_ONLY)
+            deal["exit_due_ns"] = desk.now + self.exit_timeout_ns
+            deal["at_market"] = True

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from operators.book import AccountStage
+from operators.book.desk import kept
 from operators.portfolio import CurrencyError
 from operators.risk import Mode, RiskRule
 from schemas.errors import RefusedError, UsageError
-from schemas.orders import Reason
+from schemas.orders import EXECUTION_REPORT, Reason, ReportKind
 from schemas.tables import NO_SYMBOL, SIGNAL, TABLES, Intent, OrderState, OrderType
 from schemas.ticks import QUOTE, TICK_V1, TRADE
 
@@ -295,8 +296,39 @@ def test_capital_must_be_positive_and_fit(random_market):
             Script(random_market, f"account.capital={capital}", seconds=5).steady(0, 5).run()
 
 
+def test_a_position_held_for_longer_than_orders_are_remembered_is_left_in_order(random_market):
+    s = (
+        entered(Script(random_market, "book.holding_s=400", seconds=420))
+        .steady(3.5, 420)
+        .run(at=[(k, lambda *_: None) for k in (100, 350, 410)])
+    )
+    assert s.positions[-1]["quantity"] == 0
+    assert s.seconds(s.executions) == [3.0, 408.0]
+    assert not s.state["book"]["deals"]
+
+
 def test_a_feed_delay_postpones_every_order(random_market):
     s = Script(random_market, "book.feed_delay_ms=250", seconds=20).steady(0, 20).signal(1.05, 1).run()
     assert s.seconds(s.orders[:1]) == [1.35]
     acknowledged = s.orders[s.orders["state"] == OrderState.ACKNOWLEDGED]
     assert s.seconds(acknowledged) == [1.35]
+
+
+def test_a_fill_reported_after_its_deal_was_over_is_booked_and_left_at_the_market(random_market):
+    s = Script(random_market, seconds=30).steady(0, 30).signal(1.05, 1)
+
+    def late_fill(stage, state):
+        assert not state["book"]["deals"]
+        r = np.zeros(1, EXECUTION_REPORT)
+        r["ts_ns"], r["known_ts_ns"], r["order_n"], r["exec_n"], r["kind"] = s.ns(6), s.ns(10), 0, 7, ReportKind.FILL
+        r["quantity"], r["price"], r["side"], r["liquidity"], r["visible"] = 40, 200_000, 1, 1, s.ns(10) // W
+        state["pending"] = kept(r, [0])
+        state["pending"] += kept(r, [0])  # and repeated
+
+    s.run(at=[(10, late_fill)])
+    assert s.executions["quantity"].tolist() == [40]
+    assert s.positions["quantity"].tolist() == [40]
+    tries = s.orders[(s.orders["state"] == OrderState.NEW) & (s.orders["type"] == OrderType.MARKET)]
+    # the venue knows of no position and refuses each; the book asks again every five seconds, not at once
+    assert s.seconds(tries) == [10.1, 15.1, 20.1, 25.1]
+    assert set(tries["quantity"].tolist()) == {40}
