@@ -5,7 +5,7 @@ Nothing is shared with the flow but the stages and the cursor: no aligner, no ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flows.trading import Stages
@@ -49,10 +49,13 @@ class ShardChain:
         return out
 
 
-def shard_outs(stages: Stages, cursor: TapeCursor, batch_ticks: int) -> Iterator[tuple[SliceOut, ...]]:
-    """What all shards say, range by range, in the order of `stages.shards`."""
-    chains = {shard: ShardChain(stages, shard) for shard in stages.shards}
-    waiting: dict[int, list[TickBatch]] = {shard: [] for shard in stages.shards}
+Gated = dict[int, tuple[Any, tuple[Any, ...]]]
+"""By shard: the gated range of its ticks, and the paths of the symbols of the shard that lead others."""
+
+
+def gated_ranges(chains: Mapping[int, ShardChain], cursor: TapeCursor, batch_ticks: int) -> Iterator[Gated]:
+    """What passes the gates of all shards, range by range; only the gates' states move."""
+    waiting: dict[int, list[TickBatch]] = {shard: [] for shard in chains}
     position, lo = cursor.start(), NOTHING_SENT
     while not position.finished:
         position, messages = cursor.next(position, batch_ticks)
@@ -64,11 +67,17 @@ def shard_outs(stages: Stages, cursor: TapeCursor, batch_ticks: int) -> Iterator
                 hi = max(hi, m.k)
         if hi == lo or any(b.slices[-1] >= hi for batches in waiting.values() for b in batches):
             continue
-        gated = {s: chain.gate(lo, hi, waiting[s]) for s, chain in chains.items()}
+        yield {s: chain.gate(lo, hi, waiting[s]) for s, chain in chains.items()}
+        waiting = {shard: [] for shard in chains}
+        lo = hi
+
+
+def shard_outs(stages: Stages, cursor: TapeCursor, batch_ticks: int) -> Iterator[tuple[SliceOut, ...]]:
+    """What all shards say, range by range, in the order of `stages.shards`."""
+    chains = {shard: ShardChain(stages, shard) for shard in stages.shards}
+    for gated in gated_ranges(chains, cursor, batch_ticks):
         leads = {lead.symbol: lead for _, series in gated.values() for lead in series}
         yield tuple(chain.rest(gated[s][0], tuple(leads[i] for i in chain.leaders)) for s, chain in chains.items())
-        waiting = {shard: [] for shard in stages.shards}
-        lo = hi
 
 
 def booked(stage: AccountStage, outs: Iterator[tuple[SliceOut, ...]]) -> Iterator[tuple[State, tuple[Rows, ...]]]:

@@ -28,7 +28,7 @@ from operators.sinks.operator import Holder, RowsSink
 from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
 from operators.sources.tape import Tape
-from operators.spiking import load_model
+from operators.spiking import DEFAULT_MODEL, load_model
 from operators.timeline.control import Credit, Drain, Meters
 from operators.timeline.registry import opened
 from schemas.errors import SpiketapeError, UsageError
@@ -120,6 +120,7 @@ def replay(
             attempt={"resumed": resumed, "setup_s": setup_s, **spent},
             skill=_skill(folder) if execution.lake else NO_SKILL,
         )
+        run["model_file"] = str(model_path or DEFAULT_MODEL)
         folder.write_run(run)
         return Outcome(folder, run)
 

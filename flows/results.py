@@ -63,7 +63,7 @@ def run_result(
         "fees": _money(named["fees_e10"]),
         "pnl": {name: f"{value:f}" for name, value in account["pnl"].items()},
         "max_drawdown": f"{account['max_drawdown']:f}",
-        "account": _plain(account),
+        "account": plain(account),
         "input_spikes": named["input_spikes"],
         "hidden_spikes": named["hidden_spikes"],
         "rows": named["rows"],
@@ -88,10 +88,10 @@ def _money(e10: int) -> str:
     return f"{Decimal(e10).scaleb(-MONEY_EXPONENT):f}"
 
 
-def _plain(value: Any) -> Any:
-    """Decimals as text, all through."""
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: decimals as text, all through."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value

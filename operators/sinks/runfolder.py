@@ -1,6 +1,6 @@
 """The run folder: what is in it, who may use it, and what a start in it means.
 
-run.json, settings.json, report.html, lake/, recovery/, and two files of its own: identity.json says which job the folder holds, lock
+run.json, settings.json, report.html, variants.json, lake/, recovery/, and two files of its own: identity.json says which job the folder holds, lock
 is held by the process that uses it.
 """
 
@@ -24,7 +24,7 @@ import schemas
 from operators.sinks.delta import failure
 from schemas.errors import LakeError, RefusedError
 
-OWN: Final = ("identity.json", "run.json", "settings.json", "report.html", "lake", "recovery")
+OWN: Final = ("identity.json", "run.json", "settings.json", "report.html", "variants.json", "lake", "recovery")
 PART: Final = ".part"
 SOURCES: Final = ("schemas", "operators", "flows")
 
@@ -55,6 +55,7 @@ class RunFolder:
         self.run_json = path / "run.json"
         self.settings_json = path / "settings.json"
         self.report_html = path / "report.html"
+        self.variants_json = path / "variants.json"
         self.lake = path / "lake"
         self.recovery = path / "recovery"
         self._identity = path / "identity.json"
@@ -140,6 +141,14 @@ class RunFolder:
         """settings.json, or None."""
         return read_json(self.settings_json)
 
+    def write_variants(self, variants: Mapping[str, Any]) -> None:
+        """Writes variants.json: what the report computed by running the account again with other settings."""
+        write_json(self.variants_json, variants)
+
+    def read_variants(self) -> dict[str, Any] | None:
+        """variants.json, or None."""
+        return read_json(self.variants_json)
+
     def _held(self) -> dict[str, Any] | None:
         return read_json(self._identity)
 
@@ -149,7 +158,7 @@ class RunFolder:
     def _delete(self) -> None:
         """Deletes what a run wrote. Folders leave by a rename: cut short anywhere, the rest is a folder that can be gone on with."""
         try:
-            for name in ("run.json", "recovery", "lake", "settings.json", "report.html", "identity.json"):
+            for name in ("run.json", "recovery", "lake", "settings.json", "variants.json", "report.html", "identity.json"):
                 path = self.path / name
                 if path.exists():
                     path.replace(path.with_name(name + PART))
