@@ -6,7 +6,11 @@ import sys
 
 import typer
 
-from flows.cli import model_commands, other_commands, replay_command, run_commands, tape_commands
+import flows.cli.model_commands as model_commands
+import flows.cli.other_commands as other_commands
+import flows.cli.replay_command as replay_command
+import flows.cli.run_commands as run_commands
+import flows.cli.tape_commands as tape_commands
 from flows.terminal import stderr
 from schemas.errors import SpiketapeError
 

@@ -21,8 +21,15 @@ LONG_AGO = -(2**62)
 class DecisionRules(Protocol):
     """What this room needs of a model (operators/spiking has it): frozen calibration and thresholds, by symbol."""
 
-    calibration: npt.NDArray[np.float64]
-    thresholds: npt.NDArray[np.float64]
+    @property
+    def calibration(self) -> npt.NDArray[np.float64]:
+        """Confidence by size of score, (rows, 2, points)."""
+        ...
+
+    @property
+    def thresholds(self) -> npt.NDArray[np.float64]:
+        """Sizes of score past which a share of spells is selected, (rows, predictors, delays, shares)."""
+        ...
 
     @property
     def id(self) -> int:
