@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.terminal import iso_time
 from operators.sources import simulator
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
 from operators.timeline.stage import ShardPlace
 from schemas.errors import TapeError, UsageError
+from schemas.settings.sections import ReplaySettings
 from schemas.ticks import shard_of
 
 DEFAULT_TICKS = 2_000_000
@@ -49,9 +51,26 @@ def feeds_of(tape: Tape, places: dict[int, ShardPlace]) -> dict[int, tuple[int, 
     }
 
 
-def check_symbols(tape: Tape, symbols: tuple[str, ...]) -> None:
+def check_symbols(tape: Tape, symbols: tuple[str, ...], option: str = "--symbols") -> None:
     """Raises UsageError where a chosen symbol is not on the tape."""
     unknown = sorted(set(symbols) - set(tape.instruments.symbols))
     if unknown:
-        msg = f"--symbols {','.join(unknown)}: not on the tape, which has {', '.join(tape.instruments.symbols)}"
+        msg = f"{option} {','.join(unknown)}: not on the tape, which has {', '.join(tape.instruments.symbols)}"
+        raise UsageError(msg)
+
+
+def check_times(tape: Tape, chosen: ReplaySettings) -> None:
+    """Raises UsageError where the chosen times leave nothing of a tape that has ticks, naming its own times."""
+    first, last = tape.manifest.first_ts_ns, tape.manifest.last_ts_ns
+    if first is None or last is None:
+        return
+    times = f"the tape goes from {iso_time(first)} to {iso_time(last)}"
+    if chosen.to_ns is not None and chosen.from_ns is not None and chosen.to_ns <= chosen.from_ns:
+        msg = f"--to {iso_time(chosen.to_ns)}: must be after --from {iso_time(chosen.from_ns)}; {times}"
+        raise UsageError(msg)
+    if chosen.from_ns is not None and chosen.from_ns > last:
+        msg = f"--from {iso_time(chosen.from_ns)}: nothing is left to replay, {times}"
+        raise UsageError(msg)
+    if chosen.to_ns is not None and chosen.to_ns <= first:
+        msg = f"--to {iso_time(chosen.to_ns)}: nothing is left to replay, {times}"
         raise UsageError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
-from flows.inputs import check_symbols, feeds_of
+from flows.inputs import check_symbols, check_times, feeds_of
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
 from flows.terminal import stderr
@@ -40,6 +41,9 @@ ATTEMPTS = "attempts.jsonl"
 NO_SKILL: dict[str, Any] = {"network": {}, "imbalance": {}, "network_less_imbalance": {}}
 """Without a lake nothing keeps the counts over a resume, so none are given."""
 WARM_TICKS = 4096
+MOST_WORKERS = 256
+MOST_BATCH_TICKS = 2**31
+MOST_EPOCH_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ class Execution:
     lake: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, least in (("workers", self.workers, 1), ("batch-ticks", self.batch_ticks, 1), ("epoch-s", self.epoch_s, 0)):
-            if value < least:
-                msg = f"--{name} {value}: must be at least {least}"
+        for name, value, least, most in (
+            ("workers", self.workers, 1, MOST_WORKERS),
+            ("batch-ticks", self.batch_ticks, 1, MOST_BATCH_TICKS),
+            ("epoch-s", self.epoch_s, 0, MOST_EPOCH_S),
+        ):
+            if not least <= value <= most:
+                msg = f"--{name} {value}: must be from {least} to {most}"
                 raise UsageError(msg)
-        if self.speed is not None and self.speed <= 0:
-            msg = f"--speed {self.speed}: must be above 0 (a multiple of real time); leave it out for as fast as possible"
+        if self.speed is not None and not 0 < self.speed < math.inf:
+            msg = f"--speed {self.speed}: must be a number above 0 (a multiple of real time); leave it out for as fast as possible"
             raise UsageError(msg)
 
 
@@ -89,6 +97,7 @@ def replay(
     """
     began = time.monotonic()
     check_symbols(tape, settings.replay.symbols)
+    check_times(tape, settings.replay)
     model = load_model(model_path)
     stages = Stages(settings, tape.instruments, model, forget)
     folder = RunFolder(out)

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from schemas.errors import UsageError
 
 stdout = Console(soft_wrap=False)
 stderr = Console(stderr=True)
+
+LARGEST_TIME_NS = 2**62
+"""Later times are never believed (operators/timeline/guard.py, which is not imported here because it compiles)."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
@@ -46,31 +50,49 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], rig
 
 def parsed_time(text: str, option: str) -> int:
     """ISO time (UTC where no zone is given) or integer nanoseconds since 1970, as nanoseconds UTC."""
-    if text.lstrip("-").isdigit():
-        return int(text)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as e:
+        if text.lstrip("-").isdecimal():
+            ts_ns = int(text)
+        else:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+            ts_ns = (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1000
+    except (ValueError, OverflowError) as e:
         msg = f"{option} {text!r}: expected ISO time such as 2013-10-08T09:30:00-04:00, or nanoseconds since 1970"
         raise UsageError(msg) from e
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1000
+    if not 0 <= ts_ns < LARGEST_TIME_NS:
+        msg = f"{option} {text!r}: expected a time from 1970 to 2116"
+        raise UsageError(msg)
+    return ts_ns
+
+
+def iso_time(ts_ns: int | None) -> str:
+    """A time in nanoseconds UTC as ISO text, to the last digit that is not 0; `-` for None."""
+    if ts_ns is None:
+        return "-"
+    seconds, fraction = divmod(ts_ns, 1_000_000_000)
+    digits = f".{fraction:09d}".rstrip("0").rstrip(".")
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S") + digits + "Z"
 
 
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
 
 
 def parsed_duration(text: str, option: str) -> int:
-    """A duration such as 500ms, 30s, 5m, 2h or 1d, as nanoseconds."""
+    """A duration such as 500ms, 30s, 5m, 2h or 1d, not below 0, as nanoseconds."""
     number = text.rstrip("msdh")
     unit = text[len(number) :]
     try:
-        return int(float(number) * _UNITS_NS[unit])
-    except (ValueError, KeyError) as e:
+        duration_ns = int(Decimal(number) * _UNITS_NS[unit])
+    except (ArithmeticError, ValueError, KeyError) as e:
         msg = f"{option} {text!r}: expected a number and one of {', '.join(_UNITS_NS)}, such as 5m"
         raise UsageError(msg) from e
+    if not 0 <= duration_ns < LARGEST_TIME_NS:
+        msg = f"{option} {text!r}: expected a duration from 0 to 146 years"
+        raise UsageError(msg)
+    return duration_ns
 
 
 def at_least(value: float | None, least: float, option: str) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
 
 import flows.cli.model_commands as model_commands
 import flows.cli.other_commands as other_commands
@@ -19,8 +22,22 @@ EPILOG = (
     "5 state in the store does not fit the flow, 6 no progress, 130 and 143 drained after a signal."
 )
 
+
+class _Commands(TyperGroup):
+    """The commands. A wrong option value is told with what was given, which typer leaves out."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as e:
+            if isinstance(e.__cause__, ValidationError):
+                e.message += f" (given: {e.__cause__.errors()[0]['input']!r})"
+            raise
+
+
 app = typer.Typer(
     name="spiketape",
+    cls=_Commands,
     help="A streaming trading pipeline whose brain is a spiking neural network. Start with: spiketape replay",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -46,4 +63,8 @@ def main() -> None:
             stderr.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(e.exit_code)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as e:
+        stderr.print("[red]error:[/red] ", end="", highlight=False)
+        stderr.print(f"{e}. Mend this and run the same command again", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

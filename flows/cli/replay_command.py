@@ -62,6 +62,9 @@ def replay_command(
         raise UsageError(msg)
     base: dict[str, Any] = {"slice_ms": slice_ms, "profile": profile}
     base["replay.symbols"] = None if symbols is None else tuple(s.strip() for s in symbols.split(",") if s.strip())
+    if symbols is not None and not base["replay.symbols"]:
+        msg = f"--symbols {symbols!r}: expected names of symbols, as in AIG,IBM"
+        raise UsageError(msg)
     base["replay.from_ns"] = None if from_ is None else parsed_time(from_, "--from")
     base["replay.to_ns"] = None if to is None else parsed_time(to, "--to")
     base["replay.warm_up_ns"] = parsed_duration(warm_up, "--warm-up") or None

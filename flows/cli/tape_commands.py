@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.terminal import Json, parsed_duration, print_json, progress, say, stdout, table
-from schemas.errors import TapeError
+from schemas.errors import TapeError, UsageError
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new tape.", show_default=False)]
 Partitions = Annotated[int, typer.Option(min=1, max=1024, help="Files that the tape is split into, by symbol.")]
@@ -136,10 +136,18 @@ def bars_command(
     """
     import polars as pl
 
+    from flows.inputs import check_symbols
     from operators.sources.tape import Tape
     from operators.sources.tape.bars import bars
 
-    made = bars(Tape.open(tape), parsed_duration(every, "--every"))
+    every_ns = parsed_duration(every, "--every")
+    if every_ns == 0:
+        msg = f"--every {every!r}: a bar needs a length of at least 1 ns"
+        raise UsageError(msg)
+    opened = Tape.open(tape)
+    if symbol is not None:
+        check_symbols(opened, (symbol,), "--symbol")
+    made = bars(opened, every_ns)
     if symbol is not None:
         made = made.filter(pl.col("symbol") == symbol)
     if as_json:

@@ -85,11 +85,19 @@ def load_model(path: Path | None = None) -> TickNetwork:
 
 
 def save_model(model: TickNetwork, path: Path) -> TickNetwork:
-    """Writes a model file (whole or not at all) and returns the model as it reads back, with its digest and manifest."""
+    """Writes a model file (whole or not at all) and returns the model as it reads back, with its digest and manifest.
+
+    Raises ModelError where it cannot be written.
+    """
     raw = encode_model(model)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(raw)
-    partial.replace(path)
+    try:
+        partial.write_bytes(raw)
+        partial.replace(path)
+    except OSError as e:
+        partial.unlink(missing_ok=True)
+        msg = f"model file {path} cannot be written: {e.strerror}"
+        raise ModelError(msg) from e
     return decode_model(raw, str(path))
 
 

@@ -76,11 +76,11 @@ def load_settings(
     tree: dict[str, Any] = {}
     if file is not None:
         try:
-            tree = tomllib.loads(file.read_text())
+            tree = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as e:
             msg = f"settings file {file} cannot be read: {e.strerror}"
             raise UsageError(msg) from e
-        except tomllib.TOMLDecodeError as e:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
             msg = f"settings file {file} is not valid TOML: {e}"
             raise UsageError(msg) from e
     for name, value in (os.environ if env is None else env).items():
