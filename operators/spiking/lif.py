@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from operators.spiking.lif_kernels import step_delta
+from operators.spiking.lif_kernels import run_delta, step_delta
 from schemas.exact import exp64
 
 PAD = 64
@@ -93,3 +93,9 @@ class LifPopulation:
         """One step in place. Returns the neurons that fired, ascending (a view that the next step overwrites)."""
         count = step_delta(state.v, state.pending, state.refractory, state.spikes, state.size, *self._arguments)
         return state.spikes[:count]
+
+    def run(self, state: LifState, steps: int) -> npt.NDArray[np.int64]:
+        """Many steps in place, in one compiled call. Returns how many neurons fired at each, int64 (steps,)."""
+        counts = np.zeros(steps, np.int64)
+        run_delta(state.v, state.pending, state.refractory, state.spikes, state.size, *self._arguments, counts)
+        return counts

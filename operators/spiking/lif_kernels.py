@@ -28,3 +28,13 @@ def step_delta(v, pending, refractory, spikes, size, decay, drive, threshold, re
         v[size + i] = reset
         refractory[size + i] = 0
     return spiking_places(refractory, steps, spikes)
+
+
+@njit(nogil=True, cache=True)
+def run_delta(v, pending, refractory, spikes, size, decay, drive, threshold, reset, steps, counts):
+    """As many steps as `counts` (int64) has places, each place the number of neurons that fired; returns their sum."""
+    total = 0
+    for k in range(counts.size):
+        counts[k] = step_delta(v, pending, refractory, spikes, size, decay, drive, threshold, reset, steps)
+        total += counts[k]
+    return total

@@ -1,7 +1,7 @@
 """What `spiketape evaluate` does: a model's skill on another tape, beside every baseline of spec/realism.md section 6.
 
 The network and the imbalance rule speak at the thresholds that are frozen in the model. Baselines that must learn take the tape
-`train_tape`, split where the model's own training was split (a tape that does not reach over that time: at 70% of its ticks): they learn
+`train_tape`, split where the model's own training was split (a tape that does not reach over that time: at 80% of its ticks): they learn
 before it and find their thresholds after it. Without a train tape only the baselines that learn nothing are shown.
 """
 

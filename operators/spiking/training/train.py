@@ -30,11 +30,11 @@ from schemas.features import FEATURE_NAMES
 from schemas.settings import Settings
 
 TRAINER_VERSION: Final = 1
-TRAIN_PART: Final = 0.7
+TRAIN_PART: Final = 0.8
 """Part of the ticks that trains when no time is given."""
 THETA_TICKS: Final = 300_000
 PER_SPELL: Final = 4
-MOST_EXAMPLES: Final = 150_000
+MOST_EXAMPLES: Final = 300_000
 
 Progress = Callable[[str], None]
 
@@ -49,7 +49,7 @@ def train(
     progress: Progress = lambda _: None,
     to_ns: int | None = None,
 ) -> dict[str, Any]:
-    """Trains on `tape` before `validate_from_ns` (None: the first 70% of its ticks), validates on the rest before `to_ns`, writes `out`.
+    """Trains on `tape` before `validate_from_ns` (None: the first 80% of its ticks), validates on the rest before `to_ns`, writes `out`.
 
     `forget`: for a network that starts anew at each tick (to show what memory is worth). `progress` is told each step. Returns the
     manifest of the model. The same tape, split, seed and settings give the same file on the same machine. Raises UsageError where

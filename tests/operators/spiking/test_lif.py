@@ -81,3 +81,13 @@ def test_spikes_are_those_of_a_slow_loop():
 def test_impossible_parameters_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
         LifParameters(**wrong)
+
+
+def test_many_steps_in_one_call_are_the_same_steps():
+    population, one, many = LifPopulation(LifParameters(drive_mv=15.0)), lif_state(100), lif_state(100)
+    for state in (one, many):
+        state.v[:100] = np.linspace(0, 9, 100)
+    counts = [population.step(one).size for _ in range(400)]
+    assert population.run(many, 400).tolist() == counts
+    assert sum(counts) > 100
+    assert one.v.tobytes() == many.v.tobytes()
