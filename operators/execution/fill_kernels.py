@@ -217,14 +217,21 @@ def join_queue(order: Any, market: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
+def exchange_shown(order: Any, market: Any) -> int:
+    """Letter of the exchange that shows the touch of the order's own side."""
+    return market.bid_venue if order.side > 0 else market.ask_venue
+
+
+@njit(nogil=True, cache=True)
 def note_touch(order: Any, market: Any) -> None:
     """Sets a resting order's place in the queue against the last valid quote.
 
-    At its price: the first time, or when another exchange is shown, it goes to the back (the shown size); on the touch's return
+    At its price: the first time, or when another exchange is shown on its side, it goes to the back (the shown size); on the touch's return
     from a better price at most the shown size can still be ahead. The touch worse than its price: nobody is ahead.
     """
     touch = market.bid if order.side > 0 else market.ask
     size = market.bid_size if order.side > 0 else market.ask_size
+    shown_at = exchange_shown(order, market)
     better = order.side * (touch - order.price)
     if better > 0:
         order.at_touch = 0
@@ -232,10 +239,10 @@ def note_touch(order: Any, market: Any) -> None:
     if better < 0:
         order.queue_ahead = 0
         if order.queue_venue == 0:
-            order.queue_venue = market.venue
-    elif order.queue_ahead == UNKNOWN_QUEUE or order.queue_venue != market.venue:
+            order.queue_venue = shown_at
+    elif order.queue_ahead == UNKNOWN_QUEUE or order.queue_venue != shown_at:
         order.queue_ahead = size
-        order.queue_venue = market.venue
+        order.queue_venue = shown_at
     elif not order.at_touch:
         order.queue_ahead = min(order.queue_ahead, size)
     order.at_touch = 1
@@ -357,7 +364,13 @@ def order_meets_print(
         n = fill(order, market, size - used, order.price, t, s, _MAKER, queue, out, n, p, cdf, quantile)
         if through > 0:
             order.queue_ahead = 0
-    elif through == 0 and p.rule == RULE_QUEUE and queue != UNKNOWN_QUEUE and aggressor == -order.side and venue == market.venue:
+    elif (
+        through == 0
+        and p.rule == RULE_QUEUE
+        and queue != UNKNOWN_QUEUE
+        and aggressor == -order.side
+        and venue == exchange_shown(order, market)
+    ):
         order.queue_ahead = max(queue - size, 0)
         if size - queue - used > 0:
             n = fill(order, market, size - queue - used, order.price, t, s, _MAKER, queue, out, n, p, cdf, quantile)

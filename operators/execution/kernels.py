@@ -17,7 +17,7 @@ from operators.execution.fill_kernels import accept, end, order_meets_print, ord
 from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, PHASE_RESTING, PHASE_STOP, PHASE_TRIGGERED, PHASE_WAITING
 from schemas.orders import REDUCE_ONLY, UNKNOWN_QUEUE, Reason, ReportKind, TimeInForce
 from schemas.ranges import CROSSED, FILLS, IN_SESSION, LOCKED
-from schemas.ticks import QUOTE, TRADE
+from schemas.ticks import ASK_VENUE_SHIFT, QUOTE, TRADE
 
 DONE = 0
 OUT_FULL = 1
@@ -171,12 +171,13 @@ def quiet(x: Any, gate: int, m: Any, t: int, low: int, high: int, keen: bool, to
         return True
     if keen or t >= m.session_close or not valid_quote(gate, x.price, x.ask, x.size, x.ask_size, sized):
         return False
-    same = m.valid != 0 and x.price == m.bid and x.ask == m.ask and x.venue == m.venue
+    at = ask_venue(x)
+    same = m.valid != 0 and x.price == m.bid and x.ask == m.ask and x.venue == m.bid_venue and at == m.ask_venue
     if not same and (touching or x.price <= low or x.ask >= high):
         return False
     m.quote_ns = t
     m.seq = x.seq
-    show(m, x.price, x.ask, x.size, x.ask_size, x.venue)
+    show(m, x.price, x.ask, x.size, x.ask_size, x.venue, at)
     return True
 
 
@@ -226,7 +227,7 @@ def tick(x: Any, gate: int, orders: Any, m: Any, sessions: Any, t: int, s: int, 
             enter_session(orders, m, sessions[max(session_of(sessions, t), 0), 1])
         if not valid_quote(gate, x.price, x.ask, x.size, x.ask_size, q.sized):
             return n
-        show(m, x.price, x.ask, x.size, x.ask_size, x.venue)
+        show(m, x.price, x.ask, x.size, x.ask_size, x.venue, ask_venue(x))
         for j in range(orders.size):
             n = order_meets_quote(orders[j], m, t, s, out, n, q, cdf, quantile)
         return n
@@ -256,17 +257,25 @@ def valid_quote(gate: int, bid: int, ask: int, bid_size: int, ask_size: int, siz
 
 
 @njit(nogil=True, cache=True)
-def show(m: Any, bid: int, ask: int, bid_size: int, ask_size: int, venue: int) -> None:
-    """Makes a valid quote the market. A side that is only shown again keeps what was taken of it."""
-    if bid != m.bid or bid_size != m.bid_size or venue != m.venue:
+def ask_venue(x: Any) -> int:
+    """Letter of the exchange that shows a quote's ask: its own where the tick names one, else the bid's."""
+    letter = np.uint8(x.conditions >> np.uint32(ASK_VENUE_SHIFT))
+    return letter if letter != 0 else x.venue  # type: ignore[no-any-return]
+
+
+@njit(nogil=True, cache=True)
+def show(m: Any, bid: int, ask: int, bid_size: int, ask_size: int, bid_at: int, ask_at: int) -> None:
+    """Makes a valid quote the market. A side that is only shown again, by the same exchange, keeps what was taken of it."""
+    if bid != m.bid or bid_size != m.bid_size or bid_at != m.bid_venue:
         m.taken_bid = 0
-    if ask != m.ask or ask_size != m.ask_size or venue != m.venue:
+    if ask != m.ask or ask_size != m.ask_size or ask_at != m.ask_venue:
         m.taken_ask = 0
     m.bid = bid
     m.ask = ask
     m.bid_size = bid_size
     m.ask_size = ask_size
-    m.venue = venue
+    m.bid_venue = bid_at
+    m.ask_venue = ask_at
     m.known = 1
     m.valid = 1
 
@@ -315,11 +324,11 @@ def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, ord
     i = last_quote_before(ticks, stop)
     if i >= 0:
         x = ticks[i]
-        t, seq, flags, venue = max(x.ts_ns, slices[i] * p[0].slice_ns), np.int64(x.seq), gate[i], x.venue
+        t, seq, flags, bid_at, ask_at = max(x.ts_ns, slices[i] * p[0].slice_ns), np.int64(x.seq), gate[i], x.venue, ask_venue(x)
         bid, ask, bid_size, ask_size = x.price, x.ask, x.size, x.ask_size
     elif last[0].seen:
         w = last[0]
-        t, seq, flags, venue = w.ts_ns, w.seq, w.gate, w.venue
+        t, seq, flags, bid_at, ask_at = w.ts_ns, w.seq, w.gate, w.bid_venue, w.ask_venue
         bid, ask, bid_size, ask_size = w.bid, w.ask, w.bid_size, w.ask_size
     else:
         return
@@ -334,7 +343,7 @@ def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, ord
     m.known = 0
     m.valid = 0
     if place >= 0 and valid_quote(flags, bid, ask, bid_size, ask_size, p[0].sized):
-        show(m, bid, ask, bid_size, ask_size, venue)
+        show(m, bid, ask, bid_size, ask_size, bid_at, ask_at)
 
 
 @njit(nogil=True, cache=True)
@@ -357,7 +366,8 @@ def note_last_quotes(ticks: Any, slices: Any, gate: Any, slice_ns: int, symbols:
             w.ask = x.ask
             w.bid_size = x.size
             w.ask_size = x.ask_size
-            w.venue = x.venue
+            w.bid_venue = x.venue
+            w.ask_venue = ask_venue(x)
             w.gate = gate[i]
             w.seen = 1
         i -= 1

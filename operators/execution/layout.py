@@ -16,7 +16,7 @@
 | exec_n | number of its next report |
 | phase | PHASE_*: where it stands |
 | reason | not 0: found wrong on submission, refused with this reason on arrival |
-| queue_venue | exchange letter at whose queue it stands, 0 none yet |
+| queue_venue | letter of the exchange at whose queue it stands, the one shown on its own side; 0 none yet |
 | at_touch | 1: the last valid quote of its side was at its price or worse |
 | reduces | 1: never fills beyond the position (reduce-only, and every sale of an instrument that cannot be sold short) |
 
@@ -26,7 +26,8 @@
 | --- | --- |
 | quote_ns, seq | time and sequence of the last quote row, valid or not |
 | session_close | end of the session of the last row used; rows at and after it start a new session |
-| bid, ask, bid_size, ask_size, venue | the last valid quote: in session, neither locked nor crossed |
+| bid, ask, bid_size, ask_size | the last valid quote: in session, neither locked nor crossed |
+| bid_venue, ask_venue | letter of the exchange that shows each side of it |
 | taken_bid, taken_ask | what the account's own orders took of that side since it last changed |
 | position | net quantity that the account's orders at this venue have filled |
 | known | 1: there was a valid quote in this session |
@@ -99,9 +100,11 @@ MARKET: Final = np.dtype(
         ("position", "<i8"),
         ("symbol", "<u4"),
         ("account", "u1"),
-        ("venue", "u1"),
+        ("bid_venue", "u1"),
+        ("ask_venue", "u1"),
         ("known", "u1"),
         ("valid", "u1"),
+        ("pad", "u1", (7,)),
     ]
 )
 LAST_QUOTE: Final = np.dtype(
@@ -112,10 +115,11 @@ LAST_QUOTE: Final = np.dtype(
         ("ask", "<i8"),
         ("bid_size", "<i8"),
         ("ask_size", "<i8"),
-        ("venue", "u1"),
+        ("bid_venue", "u1"),
+        ("ask_venue", "u1"),
         ("gate", "u1"),
         ("seen", "u1"),
-        ("pad", "u1", (5,)),
+        ("pad", "u1", (4,)),
     ]
 )
 """Last quote row of each instrument at the end of the last range, for orders that come later: one record per instrument."""

@@ -11,6 +11,7 @@ What it assumes, and cannot know:
 - A resting limit has the shown size ahead if it joins at the touch, nobody if it is better than the touch, an unknown queue if it is
   deeper: then the shown size counts when the touch comes to its price. Only a lit regular print on the shown exchange, at its price,
   by the opposite aggressor, uses up the queue: once per print. When another exchange is shown at its price, the order is at the back.
+  The shown exchange is that of the order's own side: on consolidated tapes the two sides of a quote mostly differ.
   A touch worse than its price leaves nobody ahead; after a better touch at most the shown size is ahead.
 - Fill rules. queue: by what a print leaves after the queue, by a lit regular print at a worse price (trade through), or by a
   valid opposite quote strictly beyond its price, up to what is shown (quote through). touch: by any lit regular print at its price

@@ -15,7 +15,7 @@ from schemas.orders import ORDER_REQUEST, Operation, ReportKind, TimeInForce
 from schemas.ranges import CROSSED, FEATURES, FILLS, IN_SESSION, LIT, LOCKED, VOLUME, GatedRange
 from schemas.settings import load_settings
 from schemas.tables import OrderType, Side
-from schemas.ticks import QUOTE, TICK_V1, TRADE
+from schemas.ticks import ASK_VENUE_SHIFT, QUOTE, TICK_V1, TRADE
 
 W = 100_000_000
 PLAIN = {"price_exponent": 2, "size_exponent": 0, "tick_size": 1, "lot_size": 1}
@@ -33,10 +33,19 @@ class Floor:
         self.requests: list[np.ndarray] = []
 
     def quote(
-        self, ts: int, bid: int, bid_size: int, ask: int, ask_size: int, at: str = "N", symbol: int = 0, session: bool = True
+        self,
+        ts: int,
+        bid: int,
+        bid_size: int,
+        ask: int,
+        ask_size: int,
+        at: str = "N",
+        symbol: int = 0,
+        session: bool = True,
+        ask_at: str | None = None,
     ) -> None:
         gate = (IN_SESSION | FEATURES if session else 0) | (LOCKED if bid == ask else 0) | (CROSSED if bid > ask else 0)
-        self._row(ts, QUOTE, bid, bid_size, ask, ask_size, 0, at, symbol, gate)
+        self._row(ts, QUOTE, bid, bid_size, ask, ask_size, 0, at, symbol, gate, ord(ask_at) << ASK_VENUE_SHIFT if ask_at else 0)
 
     def trade(
         self, ts: int, price: int, size: int, side: int = -1, at: str = "N", symbol: int = 0, fills: bool = True, lit: bool = True
@@ -44,9 +53,11 @@ class Floor:
         gate = IN_SESSION | VOLUME | (FILLS if fills and lit else 0) | (LIT if lit else 0)
         self._row(ts, TRADE, price, size, 0, 0, side, at, symbol, gate)
 
-    def _row(self, ts: int, kind: int, p: int, s: int, a: int, z: int, side: int, at: str, symbol: int, gate: int) -> None:
+    def _row(
+        self, ts: int, kind: int, p: int, s: int, a: int, z: int, side: int, at: str, symbol: int, gate: int, conditions: int = 0
+    ) -> None:
         seq = sum(1 for r in self.rows if r[7] == symbol)
-        self.rows.append((ts, 0, seq, p, s, a, z, symbol, 0, 0, kind, side, ord(at), 0))
+        self.rows.append((ts, 0, seq, p, s, a, z, symbol, conditions, 0, kind, side, ord(at), 0))
         self.gates.append(gate)
 
     def send(
@@ -139,7 +150,7 @@ def story_of(reports: np.ndarray, n: int = 0) -> list[tuple[str, int]]:
 
 def random_floor(seed: int, slices: int = 60, symbols: int = 3, orders: bool = True, **venue: Any) -> Floor:
     """A made-up tape with everything on it - locked, crossed, off-exchange, auction, another session - and random orders and cancels."""
-    rng = np.random.default_rng(seed)
+    rng, letters = np.random.default_rng(seed), np.random.default_rng((seed, 1))
     names = {f"S{i}": {"calendar": "day" if i % 2 else "always", "shortable": i != 2, "lot_size": 1 + 4 * (i == 1)} for i in range(symbols)}
     third = slices * W // 3
     f = Floor(names, {"day": ((0, third), (third + 7 * W, 3 * third - 2 * W))}, **{"latency_scale": 1.0, **venue})
@@ -154,7 +165,9 @@ def random_floor(seed: int, slices: int = 60, symbols: int = 3, orders: bool = T
                 mid += int(rng.integers(-1, 2))
                 spread = int(rng.choice([-1, 0, 1, 2, 3], p=[0.02, 0.05, 0.4, 0.33, 0.2]))
                 bid_size, ask_size = rng.integers(1, 30, 2)
-                f.quote(int(ts), mid - spread // 2, int(bid_size), mid - spread // 2 + spread, int(ask_size), at, symbol, session)
+                ask_at = "NPQ"[int(letters.choice(3, p=[0.2, 0.7, 0.1]))] if letters.random() < 0.7 else None
+                bid = mid - spread // 2
+                f.quote(int(ts), bid, int(bid_size), bid + spread, int(ask_size), at, symbol, session, ask_at)
             else:
                 price, side = mid + int(rng.integers(-2, 4)), int(rng.integers(-1, 2))
                 irregular = rng.random() < 0.1 or not session

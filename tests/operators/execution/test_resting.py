@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.orders import UNKNOWN_QUEUE, ReportKind
+from schemas.orders import UNKNOWN_QUEUE, ReportKind, TimeInForce
 from schemas.tables import Liquidity
 
 W = 100_000_000
@@ -70,6 +70,65 @@ def test_change_of_the_shown_exchange_puts_the_order_at_the_back(floor, fills):
     f.trade(W + 4, 1000, 500, at="N")  # not shown any more
     f.trade(W + 5, 1000, 25, at="P")  # 25 - 10 = 15
     assert fills(f.run(3)) == [(0, W + 5, 1000, 15)]
+
+
+def joined_at_ask(floor):
+    """Bid 1000 x 100 on N, ask 1002 x 100 on P; a sale of 50 at 1002 arrives at the start of slice 1."""
+    f = floor()
+    f.quote(10, 1000, 100, 1002, 100, at="N", ask_at="P")
+    f.sell(0, 1, 50, 1002)
+    return f
+
+
+@pytest.mark.parametrize(("at", "filled"), [("P", [(0, W + 2, 1002, 5)]), ("N", [])])
+def test_queue_at_the_ask_is_used_up_on_the_exchange_that_shows_the_ask(floor, fills, at, filled):
+    f = joined_at_ask(floor)
+    f.trade(W + 1, 1002, 90, side=1, at=at)  # on P: ahead 10; on N, the bid's exchange: still 100
+    f.trade(W + 2, 1002, 15, side=1, at=at)  # on P: 15 - 10 = 5
+    assert fills(f.run(3)) == filled
+
+
+def test_queue_at_the_bid_is_not_used_up_on_the_exchange_that_shows_the_ask(floor, fills):
+    f = floor()
+    f.quote(10, 1000, 100, 1002, 100, at="N", ask_at="P")
+    f.buy(0, 1, 50, 1000)
+    f.trade(W + 1, 1000, 500, at="P")
+    f.trade(W + 2, 1000, 105, at="N")  # 105 - 100 = 5
+    assert fills(f.run(3)) == [(0, W + 2, 1000, 5)]
+
+
+def test_another_exchange_at_the_bid_leaves_the_queue_at_the_ask(floor, fills):
+    f = joined_at_ask(floor)
+    f.trade(W + 1, 1002, 90, side=1, at="P")  # ahead 10
+    f.quote(W + 2, 1000, 70, 1002, 70, at="Q", ask_at="P")  # the bid moved from N to Q, the ask stayed on P
+    f.trade(W + 3, 1002, 15, side=1, at="P")  # 15 - 10 = 5
+    assert fills(f.run(3)) == [(0, W + 3, 1002, 5)]
+
+
+def test_another_exchange_at_the_ask_puts_a_sale_at_the_back(floor, fills):
+    f = joined_at_ask(floor)
+    f.trade(W + 1, 1002, 90, side=1, at="P")  # ahead 10
+    f.quote(W + 2, 1000, 100, 1002, 70, at="N")  # no letter of its own: the ask is on N now, 70 ahead
+    f.trade(W + 3, 1002, 500, side=1, at="P")  # not shown any more
+    f.trade(W + 4, 1002, 75, side=1, at="N")  # 75 - 70 = 5
+    assert fills(f.run(3)) == [(0, W + 4, 1002, 5)]
+
+
+@pytest.mark.parametrize(
+    ("quote", "second"),
+    [
+        ({"at": "Q", "ask_at": "P"}, []),  # the bid's exchange changed: the ask is only shown again
+        ({"at": "N", "ask_at": "Q"}, [(1, 2 * W, 1002, 60)]),  # the ask's own did: it is another exchange's size
+    ],
+)
+@pytest.mark.parametrize("cuts", [(), (2,)])
+def test_what_was_taken_of_the_ask_hangs_on_the_exchange_that_shows_the_ask(floor, fills, quote, second, cuts):
+    f = floor()
+    f.quote(10, 1000, 100, 1002, 60, at="N", ask_at="P")
+    f.buy(0, 1, 60, 1002, tif=TimeInForce.IOC)
+    f.quote(W + 5, 1000, 100, 1002, 60, **quote)
+    f.buy(1, 2, 60, 1002, tif=TimeInForce.IOC)
+    assert fills(f.run(4, cuts)) == [(0, W, 1002, 60), *second]
 
 
 def test_updates_of_the_same_exchange_do_not_move_the_queue(floor, fills):

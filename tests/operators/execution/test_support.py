@@ -61,6 +61,10 @@ def slow_queue_rule(f, arrival, side, quantity, limit):
     quote, fresh, taken, arrived = None, False, 0, False
     mine, theirs = (3, 5) if side == Side.BUY else (5, 3)
 
+    def shown_at(r, column):
+        """The letter of the exchange that shows a side: the ask's stands in the high byte of the conditions where it differs."""
+        return (r[8] >> 24 if column == 5 else 0) or r[12]
+
     def better(a, b):
         return a > b if side == Side.BUY else a < b
 
@@ -79,9 +83,9 @@ def slow_queue_rule(f, arrival, side, quantity, limit):
             away = True
             return
         if better(limit, touch):
-            queue, at_exchange = 0, at_exchange or quote[12]
-        elif queue is None or at_exchange != quote[12]:
-            queue, at_exchange = size, quote[12]
+            queue, at_exchange = 0, at_exchange or shown_at(quote, mine)
+        elif queue is None or at_exchange != shown_at(quote, mine):
+            queue, at_exchange = size, shown_at(quote, mine)
         elif away:
             queue = min(queue, size)
         away = False
@@ -98,7 +102,8 @@ def slow_queue_rule(f, arrival, side, quantity, limit):
         fresh = bool(is_valid(r, g))
         if not fresh:
             return
-        if quote is None or (r[theirs], r[theirs + 1], r[12]) != (quote[theirs], quote[theirs + 1], quote[12]):
+        shown = (r[theirs], r[theirs + 1], shown_at(r, theirs))
+        if quote is None or shown != (quote[theirs], quote[theirs + 1], shown_at(quote, theirs)):
             taken = 0
         quote = r
         if arrived:
@@ -119,7 +124,7 @@ def slow_queue_rule(f, arrival, side, quantity, limit):
             if better(limit, r[3]):
                 fill(r[0], limit, r[4])
                 queue = 0
-            elif r[3] == limit and queue is not None and aggressor == -side and r[12] == quote[12]:
+            elif r[3] == limit and queue is not None and aggressor == -side and r[12] == shown_at(quote, mine):
                 fill(r[0], limit, r[4] - queue)
                 queue = max(queue - r[4], 0)
     return out
