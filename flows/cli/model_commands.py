@@ -21,9 +21,7 @@ def train_command(
     out: Annotated[Path, typer.Option("--out", help="Model file to write.", show_default=False)],
     validate_from: Annotated[
         str | None,
-        typer.Option(
-            help="From this time on validates, calibrates, sets thresholds; before it trains. Default: at 70% of the ticks."
-        ),
+        typer.Option(help="From this time on validates, calibrates, sets thresholds; before it trains. Default: at 70% of the ticks."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and tape give the same file.")] = 1,
     as_json: Json = False,
