@@ -1,0 +1,36 @@
+"""Ticks per CPU second of a replay of the recorded equity tape: all stages, lake and recovery on, one worker.
+
+CPU seconds are those of all threads, from the first tick read to the last commit; imports and compilation are not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.figure import Figure, figure
+from benchmarks.place import recorded_equity, workplace
+from benchmarks.replaying import breakdown, replay_once
+from benchmarks.run import main
+
+NAME = "replay"
+GOAL = 1_500_000
+RUNS = 3
+
+
+def measure(say: Callable[[str], None]) -> dict[str, Figure]:
+    """Runs the benchmark."""
+    tape = recorded_equity(say)
+    with workplace(NAME) as place:
+        runs = [replay_once(tape, place / "run") for _ in range(RUNS)]
+    runs.sort(key=lambda r: r["ticks_per_cpu_s"])
+    middle = runs[RUNS // 2]
+    note = (
+        f"{middle['rows_this_attempt']:,} ticks in {middle['cpu_s']:.2f} CPU s, {middle['wall_s']:.2f} s of wall time; CPU ns per tick: "
+        f"{breakdown(middle)}. nautilus_trader is not installed; its figures in GOALS, from another machine: 1.221 268,000 with an empty "
+        "strategy and 211,000 with orders, 2.0rc7 724,000 and 571,000"
+    )
+    return {NAME: figure([r["ticks_per_cpu_s"] for r in runs], "ticks/CPU s", "over", GOAL, note, peer="nautilus_trader")}
+
+
+if __name__ == "__main__":
+    main(NAME)
