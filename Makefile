@@ -1,5 +1,6 @@
 # spiketape. `make replay` runs the main job, `make test` the tests; both set everything up first.
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do $$p -c '$(FITS)' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv
 STAMP := $(VENV)/.locked
 ARGS ?=
@@ -9,7 +10,7 @@ ARGS ?=
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"spiketape needs Python 3.11 or 3.12, {sys.executable} is {v[0]}.{v[1]}; set PYTHON=/path/to/python3.12")'
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { echo "spiketape needs Python 3.11 or 3.12 (Bytewax has wheels for these only): make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
