@@ -360,10 +360,10 @@ def buy_and_hold(market: Market, instruments: InstrumentList) -> list[Hold]:
     ]
 
 
-def days_of(market: Market, executions: Table) -> int:
+def days_of(market: Market) -> int:
     """Days of event time with a session in which the market was seen: whole sessions, or calendar days (UTC) where always open."""
     days: set[int] = set()
     for path in market.paths.values():
         if path.ts_ns.size:
             days |= set(np.unique(path.ts_ns // (86_400 * 10**9)).tolist())
-    return len(days) or len(set((executions["ts_ns"] // (86_400 * 10**9)).tolist()))
+    return len(days)

@@ -1,28 +1,29 @@
-"""The page of a run: report.html, one file that needs no network."""
+"""The page of a run: report.html, one file that needs no network, in the order of realism.md section 8."""
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
-from typing import Any
 
+from flows.report import glance
+from flows.report.findings import findings
+from flows.report.html import Page
+from flows.report.sections import SECTIONS
 from operators.sinks import RunFolder
 from operators.sources.tape import Tape
-from schemas.errors import UsageError
-
-
-def load_run(folder: RunFolder) -> dict[str, Any]:
-    """run.json of a finished run. Raises UsageError where the folder holds none, and says what to do."""
-    run = folder.read_run()
-    if run is None:
-        msg = f"{folder.path} holds no finished run; go on with it by the same `spiketape replay`, or give the folder that it printed"
-        raise UsageError(msg)
-    return run
 
 
 def write_report(folder: RunFolder, tape: Tape, variants: bool = True) -> Path:
-    """Writes report.html of a finished run and returns its path."""
-    run = load_run(folder)
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in run.items() if not isinstance(v, dict | list))
-    folder.report_html.write_text(f"<!doctype html><meta charset=utf-8><title>{escape(tape.path.name)}</title><table>{rows}</table>")
+    """Writes report.html of a finished run and returns its path.
+
+    Without `variants` the account is not run again with other settings, and the page says so. Raises UsageError where there is no finished
+    run, LakeError where its lake cannot be read, SpiketapeError where the account computed anew is not the run's.
+    """
+    found = findings(folder, tape, variants)
+    page = Page(f"Replay of {tape.path.name}", glance.subtitle(found))
+    page.top(*glance.glance(found))
+    for anchor, title, write in SECTIONS:
+        page.section(anchor, title, *write(found, page))
+    part = folder.report_html.with_name(folder.report_html.name + ".part")
+    part.write_text(page.html(), encoding="utf-8")
+    part.replace(folder.report_html)
     return folder.report_html
