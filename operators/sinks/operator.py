@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from operators.sinks.lake import Lake
 from operators.sinks.ledger import LEDGER_VERSION, Ledger
+from operators.timeline.seal import sealed, unsealed
 from schemas.tables import Rows
 
 PARTITION: Final = "lake"
@@ -29,7 +30,7 @@ class Holder:
     lake: Lake | None = None
 
 
-class RowsPart(StatefulSinkPartition[Value, dict[str, Any]]):
+class RowsPart(StatefulSinkPartition[Value, bytes]):
     """The one partition. Without a lake it keeps the ledger only.
 
     There is no `close`: the last epoch's snapshot has committed everything, and Bytewax also calls `close` while an error is on
@@ -47,14 +48,14 @@ class RowsPart(StatefulSinkPartition[Value, dict[str, Any]]):
                 if rows.a.size and self._lake is not None:
                     self._lake.write(rows, digests)
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> bytes:
         """Everything before is durable when this returns."""
         if self._lake is not None:
             self._lake.flush()
-        return self._ledger.snapshot()
+        return sealed(self._ledger.snapshot())
 
 
-class RowsSink(FixedPartitionedSink[Value, dict[str, Any]]):
+class RowsSink(FixedPartitionedSink[Value, bytes]):
     """Takes `(key, Rows or several Rows)`. `lake_of` opens the lake in the worker that has the partition; None: no lake.
 
     `on_resume` is told how many rows the lake holds beyond the recovery point: they will come again and be left out.
@@ -81,11 +82,11 @@ class RowsSink(FixedPartitionedSink[Value, dict[str, Any]]):
     def part_fn(self, item_key: str) -> int:  # noqa: ARG002
         return 0
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> RowsPart:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> RowsPart:  # noqa: ARG002
         ledger = self._ledger_of()
         lake = None if self._lake_of is None else self._lake_of()
         if resume_state is not None:
-            ledger.restore(resume_state)
+            ledger.restore(unsealed(step_id, resume_state))
             if lake is not None:
                 counts = ledger.counts()
                 lake.require(counts)

@@ -8,6 +8,7 @@ import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from operators.timeline.logic import Lifted, StageLogic
+from operators.timeline.seal import sealed, unsealed
 
 RETAIN = False
 
@@ -15,12 +16,13 @@ RETAIN = False
 class _Step(StatefulBatchLogic[Any, Any, Any]):
     """Bytewax does not tell a logic its key: this one waits for the first value, or for a snapshot, which do."""
 
-    def __init__(self, lifted: Lifted, resume: dict[str, Any] | None) -> None:
+    def __init__(self, lifted: Lifted, resume: bytes | None) -> None:
         self._lifted = lifted
         self._logic: StageLogic | None = None
         if resume is not None:
-            self._logic = StageLogic(lifted, resume["key"])
-            self._logic.restore(resume)
+            snapshot = unsealed(lifted.step_id, resume)
+            self._logic = StageLogic(lifted, snapshot["key"])
+            self._logic.restore(snapshot)
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
         if self._logic is None:
@@ -39,9 +41,9 @@ class _Step(StatefulBatchLogic[Any, Any, Any]):
         """No wall-clock timers."""
         return
 
-    def snapshot(self) -> Any:
+    def snapshot(self) -> bytes:
         assert self._logic is not None
-        return self._logic.snapshot()
+        return sealed(self._logic.snapshot())
 
 
 def lift(step_id: str, up: KeyedStream[Any], lifted: Lifted) -> KeyedStream[Any]:

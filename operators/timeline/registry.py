@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from operators.timeline.seal import stored_is_whole
 from schemas.errors import SpiketapeError, StateMismatchError
 
 REGISTRY = "steps.json"
@@ -47,9 +49,30 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
         if unknown:
             msg = f"{part} holds state of steps {sorted(unknown)} that the flow does not have; Bytewax would drop it silently"
             raise StateMismatchError(msg)
+        _check_whole(part)
     if known != dict(steps):
         write_registry(registry, steps)
     return RecoveryConfig(directory), resumed
+
+
+def _check_whole(part: Path) -> None:
+    """Raises SpiketapeError where a snapshot in one SQLite part is not what was sealed (operators/timeline/seal.py)."""
+    with _reading(part) as db:
+        for step, key, stored in db.execute("SELECT step_id, state_key, ser_change FROM snaps WHERE ser_change IS NOT NULL"):
+            if not stored_is_whole(stored):
+                msg = f"{part}: the state of step {step!r}, key {key!r}, is damaged; restore a savepoint or start over with --fresh"
+                raise SpiketapeError(msg)
+
+
+@contextmanager
+def _reading(part: Path) -> Iterator[sqlite3.Connection]:
+    """One SQLite part, read only; what SQLite cannot read is told as damage."""
+    try:
+        with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as db:
+            yield db
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as e:
+        msg = f"{part} cannot be read ({e}): the recovery store is damaged; restore a savepoint or start over with --fresh"
+        raise SpiketapeError(msg) from e
 
 
 def write_registry(path: Path, steps: Mapping[str, int]) -> None:
@@ -85,11 +108,10 @@ def _compared(directory: Path, known: Mapping[str, int], steps: Mapping[str, int
 
 def _stored(part: Path) -> tuple[set[str], bool]:
     """Step ids with a snapshot in one SQLite part, and whether an epoch was ever completed there."""
-    try:
-        with sqlite3.connect(f"file:{part}?mode=ro", uri=True) as db:
-            stored = {row[0] for row in db.execute("SELECT DISTINCT step_id FROM snaps")}
-            resumes = db.execute("SELECT count(*) FROM fronts WHERE worker_frontier > 1").fetchone()[0] > 0
-    except sqlite3.Error as e:
-        msg = f"{part} cannot be read ({e}): the recovery store is damaged; restore a savepoint or start over with --fresh"
-        raise SpiketapeError(msg) from e
+    with _reading(part) as db:
+        if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+            msg = f"{part} is damaged (SQLite finds no integrity); restore a savepoint or start over with --fresh"
+            raise SpiketapeError(msg)
+        stored = {row[0] for row in db.execute("SELECT DISTINCT step_id FROM snaps")}
+        resumes = db.execute("SELECT count(*) FROM fronts WHERE worker_frontier > 1").fetchone()[0] > 0
     return stored, resumes

@@ -11,6 +11,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from operators.sources.replay.cursor import Message, Position, TapeCursor
 from operators.timeline.control import Credit, Drain, Meters
+from operators.timeline.seal import sealed, unsealed
 from schemas.errors import StateMismatchError
 from schemas.ticks import TickBatch, shard_key
 
@@ -18,7 +19,7 @@ PART = "tape"
 _BLOCKED = timedelta(milliseconds=1)
 
 
-class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
+class _TapePart(StatefulSourcePartition[tuple[str, Message], bytes]):
     def __init__(self, source: TapeSource, resume: dict[str, Any] | None) -> None:
         self._source = source
         self._position = source.cursor.start() if resume is None else Position.restored(resume)
@@ -70,11 +71,11 @@ class _TapePart(StatefulSourcePartition[tuple[str, Message], dict[str, Any]]):
     def next_awake(self) -> datetime | None:
         return self._awake
 
-    def snapshot(self) -> dict[str, Any]:
-        return self._position.snapshot()
+    def snapshot(self) -> bytes:
+        return sealed(self._position.snapshot())
 
 
-class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
+class TapeSource(FixedPartitionedSource[tuple[str, Message], bytes]):
     """A tape, from a cursor. `speed`: multiple of real time, None for as fast as possible; `on_rows` is told the rows read so far,
     `on_start` the rows and the slice from which this attempt goes on.
     """
@@ -109,9 +110,10 @@ class TapeSource(FixedPartitionedSource[tuple[str, Message], dict[str, Any]]):
         """One part: sources on several workers starve each other (Bytewax pull request 556)."""
         return [PART]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _TapePart:
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _TapePart:
         """Called once at the start, with the snapshot to resume from."""
-        if resume_state is not None and resume_state["version"] != Position.VERSION:
-            msg = f"step {step_id!r}, part {for_part!r}: position version {resume_state['version']}, this code knows {Position.VERSION}"
+        position = None if resume_state is None else unsealed(step_id, resume_state)
+        if position is not None and position["version"] != Position.VERSION:
+            msg = f"step {step_id!r}, part {for_part!r}: position version {position['version']}, this code knows {Position.VERSION}"
             raise StateMismatchError(msg)
-        return _TapePart(self, resume_state)
+        return _TapePart(self, position)
