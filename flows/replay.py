@@ -126,7 +126,7 @@ def replay(
             account=attempt.account,
             meters=attempt.meters,
             workers=execution.workers,
-            attempt={"resumed": resumed, "setup_s": setup_s, **spent},
+            attempt={"resumed": resumed, "setup_s": setup_s, "times": cursor_of(tape, stages).times(), **spent},
             skill=_skill(folder) if execution.lake else NO_SKILL,
         )
         run["model_file"] = str(model_path or DEFAULT_MODEL)

@@ -33,10 +33,12 @@ def run_result(
 ) -> dict[str, Any]:
     """The object of run.json; money is a decimal string.
 
-    `attempt`: what this start cost; `skill`: of the network and of the imbalance rule.
+    `attempt`: what this start cost, and the first and last time on the stretch of tape that was read; `skill`: of the network and of
+    the imbalance rule.
     """
     named = ledger.totals.named(tape.instruments.symbols, codebook())
     cpu_s = float(attempt["cpu_s"])
+    times = attempt["times"]
     rows = int(attempt["rows_this_attempt"])
     return {
         "tape": str(tape.path),
@@ -52,8 +54,8 @@ def run_result(
         "late_ticks": named["late_ticks"],
         "symbols": [tape.instruments.symbols[s] for place in stages.places.values() for s in place.symbols],
         "slices": named["slices"],
-        "first_ts_ns": named["first_ts_ns"],
-        "last_ts_ns": named["last_ts_ns"],
+        "first_ts_ns": None if times is None else times[0],
+        "last_ts_ns": None if times is None else times[1],
         "signals": named["signals"],
         "intents": named["intents"],
         "refusals": named["refusals"],

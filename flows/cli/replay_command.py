@@ -80,8 +80,12 @@ def replay_command(
             tape = default_tape(moved)
     opened = Tape.open(tape)
     out = out or Path("runs") / f"{tape.name}-{short_hash(settings)}"
-    with progress(f"replaying {tape.name}", opened.manifest.rows, "ticks") as moved:
-        outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done))
+    try:
+        with progress(f"replaying {tape.name}", opened.manifest.rows, "ticks") as moved:
+            outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done))
+    except KeyboardInterrupt:
+        say(f"interrupted at once; what was committed is kept. Go on with the same command; the run folder is {out}.")
+        raise typer.Exit(128 + signal.SIGINT) from None
     if outcome.drained_by is not None:
         name = signal.Signals(outcome.drained_by).name
         say(f"{name}: drained. Go on with the same command; the run folder {out} knows where it was.")

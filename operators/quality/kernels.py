@@ -13,7 +13,7 @@ from schemas.tables import DeadLetterReason
 from schemas.ticks import DEPTH, FLAG_CORPORATE_ACTION, FLAG_SUSPICIOUS, FLAG_TIME_REFUSED, QUOTE, TRADE
 
 # Columns of `limits`, int64 (symbols of the shard, LIMITS): what an instrument allows.
-FLOOR2, PRICE_MAX, SIZE_MAX, SIZE_MIN, QUOTED, NO_FILL, NO_VOLUME, NO_FEATURES, LEADS, LIMITS = range(10)
+FLOOR2, PRICE_MAX, SIZE_MAX, SIZE_MIN, QUOTED, NO_FILL, NO_VOLUME, NO_FEATURES, LEADS, CHOSEN, LIMITS = range(11)
 # Places of `rules`, int64 (RULES,): the settings.
 (
     FLAG_CROSSED,
@@ -272,7 +272,7 @@ def pass_range(
             gate = 0
             if at < session_end[s] and sessions[at, 0] <= ts:
                 gate |= IN_SESSION
-            if ts >= rules[DECIDE_FROM]:
+            if ts >= rules[DECIDE_FROM] and limits[s, CHOSEN]:
                 gate |= DECIDES
             lit = off_exchange[s, venue_of[i]] == 0
             if lit:

@@ -53,6 +53,7 @@ class QualityStage:
     def __init__(self, place: ShardPlace, decide_from_ns: int = -(2**62)) -> None:
         gate = place.settings.gate
         mine = [place.instruments.instruments[s] for s in place.symbols]
+        chosen = place.settings.replay.symbols
         followed = {i.leader for i in place.instruments.instruments if i.leader is not None}
         self._place = place
         self._names = (*(i.symbol for i in mine), UNKNOWN_KEY)
@@ -71,6 +72,7 @@ class QualityStage:
                 table.no_volume,
                 table.no_features,
                 i.symbol in followed,
+                not chosen or i.symbol in chosen,
             )
             self._off_exchange[n, np.frombuffer(table.off_exchange.encode("ascii"), np.uint8)] = 1
         self._rules = np.zeros(k.RULES, np.int64)

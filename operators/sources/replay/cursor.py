@@ -91,6 +91,14 @@ class TapeCursor:
         """Rows between the start and a position, over all partitions."""
         return sum(o - f for o, f in zip(position.offsets, self._from, strict=True))
 
+    def times(self) -> tuple[int, int] | None:
+        """First and last ts_ns of the rows in the range that this cursor reads; None where there are none."""
+        filled = [p for p in self._partitions if self._from[p] < self._end[p]]
+        if not filled:
+            return None
+        first = min(int(self._tape.read(p, self._from[p], 1)["ts_ns"][0]) for p in filled)
+        return first, max(int(self._tape.read(p, self._end[p] - 1, 1)["ts_ns"][0]) for p in filled)
+
     @property
     def rows_total(self) -> int:
         """Rows that this cursor reads in all."""

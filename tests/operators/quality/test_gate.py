@@ -306,3 +306,24 @@ def test_a_shard_knows_only_its_own_symbols():
 def test_an_even_window_is_a_usage_error_that_names_the_setting():
     with pytest.raises(UsageError, match=r"gate\.mad_window.*odd number.*64"):
         load_settings(overrides=["gate.mad_window=64"], env={})
+
+
+def test_a_leader_that_is_only_read_along_decides_nothing() -> None:
+    """`--symbols` chooses a follower: its leader passes the gate without the bit that lets it decide."""
+    chosen = load_settings(None, (), {}, {"replay.symbols": ("FOLLOWER",)})
+    listed = InstrumentList(
+        instruments=(
+            Instrument(symbol="FOLLOWER", price_exponent=2, size_exponent=0, tick_size=1, lot_size=1, leader="LEADER"),
+            Instrument(symbol="LEADER", price_exponent=2, size_exponent=0, tick_size=1, lot_size=1),
+        )
+    )
+    bits = {}
+    for place in shard_places(listed, chosen).values():
+        stage = QualityStage(place)
+        for symbol in place.symbols:
+            ticks = np.zeros(1, TICK_V1)
+            ticks["symbol"], ticks["kind"], ticks["ts_ns"] = symbol, QUOTE, 1
+            ticks["price"], ticks["ask"], ticks["size"], ticks["ask_size"] = 100, 101, 5, 5
+            _, (gated, _) = stage.step(stage.start(), (0, 1, ticks, np.zeros(1, np.int64)))
+            bits[listed.symbols[symbol]] = bool(gated.gate[0] & DECIDES)
+    assert bits == {"FOLLOWER": True, "LEADER": False}
