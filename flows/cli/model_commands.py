@@ -21,20 +21,22 @@ def train_command(
     out: Annotated[Path, typer.Option("--out", help="Model file to write.", show_default=False)],
     validate_from: Annotated[
         str | None,
-        typer.Option(help="From this time on validates, calibrates, sets thresholds; before it trains. Default: at 70% of the ticks."),
+        typer.Option(help="From this time on validates, calibrates, sets thresholds; before it trains. Default: at 80% of the ticks."),
     ] = None,
+    to: Annotated[str | None, typer.Option(help="Look at nothing from this time on: keeps the rest of the tape for evaluate.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and tape give the same file.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Make a model: train the read-out of the spiking network on a tape.
 
-    Example: spiketape train tapes/equity --out models/equity.safetensors --validate-from 2013-10-08T00:00:00
+    Example: spiketape train tapes/equity --out equity.safetensors --validate-from 2013-10-08 --to 2013-10-09
     """
     from operators.sources.tape import Tape
     from operators.spiking.training import train
 
     start = None if validate_from is None else parsed_time(validate_from, "--validate-from")
-    manifest = train(Tape.open(tape), out, start, seed, progress=say)
+    end = None if to is None else parsed_time(to, "--to")
+    manifest = train(Tape.open(tape), out, start, seed, progress=say, to_ns=end)
     if as_json:
         print_json({"out": str(out), "manifest": manifest})
     else:
