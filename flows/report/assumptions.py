@@ -39,17 +39,18 @@ def venue_section(f: Findings, _page: Page) -> list[Cell]:
         table(("schedule", "terms"), [(name, _terms(x)) for name, x in sorted(fees.items())], words=(1,)),
         heading("instruments"),
         table(
-            ("symbol", "tick", "lot", "currency", "tradeable", "shortable", "fees", "capital of one position buys", "turned away at the gate as prints that fill nothing"),
+            ("symbol", "tick", "lot", "currency", "tradeable", "shortable", "fees", "one position buys", "table of print conditions"),
             [
                 (
-                    i.symbol, i.price(i.tick_size), i.size(i.lot_size), i.currency, _yes(i.tradeable and i.quoted), _yes(i.shortable), i.fees.name,
+                    i.symbol, i.price(i.tick_size), i.size(i.lot_size), i.currency, _yes(i.tradeable and i.quoted), _yes(i.shortable),
+                    i.fees.name,
                     _lots(f, i.symbol), i.conditions.name,
                 )
                 for i in listed
             ],
             words=(6, 8),
         ),
-        note("The queue is that of the one exchange whose size the quote shows; off-exchange prints never fill and never shorten it (realism.md section 4)."),
+        note("The queue is that of the one exchange whose size the quote shows; off-exchange prints never fill and never shorten it."),
     ]  # fmt: skip
 
 

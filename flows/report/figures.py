@@ -14,6 +14,7 @@ from flows.report.market import Path
 from flows.report.measures import Bin, MarkOut, Split
 from flows.report.raster import Raster
 from schemas.instruments import Instrument
+from schemas.tables import Liquidity
 from schemas.ticks import Ints
 
 Figure = dict[str, Any]
@@ -62,6 +63,12 @@ def figure(data: list[Figure], title: str, height: int = 320, **layout: Any) -> 
         if axis in ("xaxis", "yaxis") or axis in layout:
             base[axis] = {"gridcolor": "#e6eaee", "zeroline": False, "automargin": True} | layout.pop(axis, {})
     return {"data": data, "layout": base | layout}
+
+
+def line(name: str, x: list[Any], y: list[Any], colour: str) -> Figure:
+    """A value that holds until it changes."""
+    shape = {"color": colour, "shape": "hv", "width": 1.2}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": shape}
 
 
 def skill_by_share(cells: dict[str, dict[str, Any]], title: str) -> Figure:
@@ -159,9 +166,9 @@ def equity(rows: npt.NDArray[np.void], currency: str) -> Figure:
     fallen = -rows["drawdown_e8"] / 1e6
     a, b = thinned(value), thinned(fallen)
     data = [
-        {"type": "scatter", "mode": "lines", "name": "equity", "x": moments(rows["ts_ns"][a]), "y": value[a].round(4).tolist(), "line": {"color": BLUE, "shape": "hv", "width": 1.5}},
-        {"type": "scatter", "mode": "lines", "name": "drawdown", "x": moments(rows["ts_ns"][b]), "y": fallen[b].round(6).tolist(), "yaxis": "y2", "fill": "tozeroy", "line": {"color": RED, "shape": "hv", "width": 1}},
-    ]  # fmt: skip
+        line("equity", moments(rows["ts_ns"][a]), value[a].round(4).tolist(), BLUE),
+        line("drawdown", moments(rows["ts_ns"][b]), fallen[b].round(6).tolist(), RED) | {"yaxis": "y2", "fill": "tozeroy"},
+    ]
     return figure(
         data,
         "Equity and drawdown (event time, UTC)",
@@ -173,7 +180,7 @@ def equity(rows: npt.NDArray[np.void], currency: str) -> Figure:
 
 
 def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) -> Figure:
-    """The mid of a symbol with its fills, sessions side by side. Triangles point the way of the trade; hollow: the position was left or cut."""
+    """The mid of a symbol with its fills, sessions side by side. Triangles point the way of the trade; hollow: a position was left or cut."""
     scale = 10.0**instrument.price_exponent
     xs: list[str | None] = []
     ys: list[float | None] = []
@@ -183,9 +190,7 @@ def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) 
         at = mine[thinned(path.mid2[mine], POINTS // max(numbers.size, 1))]
         xs += [*moments(path.ts_ns[at]), None]
         ys += [*(path.mid2[at] / 2 / scale).tolist(), None]
-    data: list[Figure] = [
-        {"type": "scatter", "mode": "lines", "name": "mid", "x": xs, "y": ys, "line": {"color": GREY, "width": 1, "shape": "hv"}, "hoverinfo": "skip"}
-    ]  # fmt: skip
+    data: list[Figure] = [line("mid", xs, ys, GREY) | {"hoverinfo": "skip"}]
     held = np.cumsum(executions["side"].astype(np.int64) * executions["quantity"])
     before = held - executions["side"].astype(np.int64) * executions["quantity"]
     entering = before * executions["side"] >= 0
@@ -193,6 +198,8 @@ def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) 
     for side, name, colour, symbol in ((1, "buy", GREEN, "triangle-up"), (-1, "sell", RED, "triangle-down")):
         for enters, what in ((True, "enter"), (False, "leave")):
             rows = executions[shown][(executions["side"][shown] == side) & (entering[shown] == enters)]
+            sizes = (rows["quantity"] / 10**instrument.size_exponent).tolist()
+            kinds = ["maker" if kind == Liquidity.MAKER else "taker" for kind in rows["liquidity"].tolist()]
             if rows.size:
                 data.append(
                     {
@@ -201,15 +208,17 @@ def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) 
                         "name": f"{name} to {what}",
                         "x": moments(rows["ts_ns"]),
                         "y": (rows["price"] / scale).tolist(),
-                        "text": [f"{q:g} as {'maker' if m == 1 else 'taker'}" for q, m in zip((rows["quantity"] / 10**instrument.size_exponent).tolist(), rows["liquidity"].tolist(), strict=True)],
+                        "text": [f"{size:g} as {kind}" for size, kind in zip(sizes, kinds, strict=True)],
                         "hovertemplate": "%{x}<br>%{y} x %{text}<extra>" + f"{name} to {what}" + "</extra>",
                         "marker": {"color": colour, "size": 8, "symbol": symbol + ("" if enters else "-open")},
                     }
-                )  # fmt: skip
-    closed = [(moment(int(path.sessions[a, 1])), moment(int(path.sessions[b, 0]))) for a, b in zip(numbers[:-1].tolist(), numbers[1:].tolist(), strict=True)]  # fmt: skip
+                )
+    pairs = zip(numbers[:-1].tolist(), numbers[1:].tolist(), strict=True)
+    closed = [(moment(int(path.sessions[a, 1])), moment(int(path.sessions[b, 0]))) for a, b in pairs]
     return figure(
         data,
-        f"{instrument.symbol}: mid, entries and exits ({executions.size:,} fills{'' if executions.size <= MARKERS else f', the first {MARKERS:,} shown'})",
+        f"{instrument.symbol}: mid, entries and exits ({executions.size:,} "
+        f"fills{'' if executions.size <= MARKERS else f', the first {MARKERS:,} shown'})",
         height=360,
         xaxis={"type": "date", "rangebreaks": [{"bounds": list(c)} for c in closed]},
         yaxis={"title": {"text": instrument.currency}},
@@ -232,7 +241,7 @@ def mark_outs(found: dict[str, dict[str, MarkOut]]) -> Figure:
     return figure(
         data,
         "Mark-outs: what the mid did for a fill",
-        yaxis={"title": {"text": "ticks per share"}, "zeroline": True, "zerolinecolor": GREY},
+        yaxis={"title": {"text": "ticks per share"}, "rangemode": "tozero", "zeroline": True, "zerolinecolor": GREY},
         xaxis={"type": "category", "title": {"text": "after the fill"}},
     )
 

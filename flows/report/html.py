@@ -29,14 +29,14 @@ a{color:var(--blue)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:14px 0}
 .tile{background:#fff;border:1px solid var(--line);border-radius:8px;padding:10px 12px}
 .tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums;white-space:nowrap}
-.tile span{color:var(--soft);font-size:12px;display:block}
+.tile>span{color:var(--soft);font-size:12px;display:block}
 .warn{background:#fff6e0;border:1px solid #e7c876;border-radius:6px;padding:8px 12px;margin:8px 0}
 .scroll{overflow-x:auto;max-height:560px;overflow-y:auto}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:6px 0}
-th,td{padding:3px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-thead th{position:sticky;top:0;background:#fff;color:var(--soft);font-weight:600;vertical-align:bottom}
+th,td{padding:3px 8px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+thead th{position:sticky;top:0;background:#fff;color:var(--soft);font-weight:600;vertical-align:bottom;white-space:normal;line-height:1.25}
 th:first-child,td:first-child{text-align:left}
-td.text{text-align:left;white-space:normal;min-width:20ch}
+th.text,td.text{text-align:left;white-space:normal;min-width:20ch}
 tr.first td{font-weight:600}
 .bad{color:#b02a2a}.good{color:#14713c}.faint{color:#98a3ad}
 .figure{min-height:100px;margin:10px 0}
@@ -48,7 +48,7 @@ code{font-size:12px;overflow-wrap:anywhere}
 DRAW: Final = """
 const drawn=new Set();
 function draw(e){if(drawn.has(e))return;drawn.add(e);const f=JSON.parse(document.getElementById(e.dataset.figure).textContent);
-Plotly.newPlot(e,f.data,f.layout,{responsive:true,displaylogo:false,modeBarButtonsToRemove:['select2d','lasso2d']});}
+Plotly.newPlot(e,f.data,f.layout,{responsive:true,displayModeBar:false});}
 const eye=new IntersectionObserver(s=>s.forEach(x=>{if(x.isIntersecting)draw(x.target)}),{rootMargin:'600px'});
 document.querySelectorAll('.figure').forEach(e=>eye.observe(e));
 addEventListener('beforeprint',()=>document.querySelectorAll('.figure').forEach(draw));
@@ -84,6 +84,12 @@ def number(value: float | Decimal | None, places: int = 0) -> Cell:
     return Cell(text(None)) if value is None else Cell(f"{value:,.{places}f}".replace("-", "−"))
 
 
+def quantity(value: Decimal | str) -> Cell:
+    """An amount of an instrument, exactly, without empty decimals."""
+    shown = f"{Decimal(value):,f}"
+    return Cell((shown.rstrip("0").rstrip(".") if "." in shown else shown).replace("-", "−"))
+
+
 def percent(value: float | None, places: int = 1) -> Cell:
     """A fraction in percent."""
     return Cell(text(None)) if value is None else Cell(f"{100 * value:,.{places}f}%".replace("-", "−"))
@@ -91,7 +97,7 @@ def percent(value: float | None, places: int = 1) -> Cell:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], first: bool = False, words: Sequence[int] = ()) -> Cell:
     """A table; `first`: its first line is a total; the columns in `words` hold text."""
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    head = "".join(f"<th{' class=text' if j in words else ''}>{escape(c)}</th>" for j, c in enumerate(columns))
     body = []
     for i, row in enumerate(rows):
         cells = "".join(f"<td{' class=text' if j in words else ''}>{text(x)}</td>" for j, x in enumerate(row))

@@ -64,7 +64,7 @@ class Path:
         return np.where(has, np.sign(mid2[to] - mid2[base]), 0).astype(np.int8) if mid2.size else np.zeros(ts_ns.size, np.int8)
 
     def next_change(self, ts_ns: Ints, delay_ns: int) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-        """Places in the path: the prices as of ts + delay, those at the next different mid, and whether there is one (60 s, same session)."""
+        """Places in the path: the prices as of ts + delay, those at the next different mid, and whether there is one in time."""
         ms = self.ts_ns // MS
         last = np.flatnonzero(np.append(np.diff(ms) > 0, True)) if ms.size else np.zeros(0, np.int64)
         ms, mid2, session = ms[last], self.mid2[last], self.session[last]

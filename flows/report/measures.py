@@ -160,7 +160,8 @@ def _split(name: str, s: Mapping[str, Any], i: Instrument) -> Split:
 
 @dataclass(frozen=True)
 class Orders:
-    """Orders of one type: sent, with any fill, fully filled, mean share of an order that was filled, cancelled, rejected or expired; seconds
+    """Orders of one type: sent, with any fill, fully filled, mean share of an order that was filled, cancelled, rejected or expired;
+    seconds
     from sending to the first fill (order latency included), median and 90th percentile."""
 
     type: str

@@ -31,7 +31,9 @@ MOST_SPIKES = 12_000
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Spikes over [from_ns, to_ns), shorter where there are more than MOST_SPIKES: `ts_ns` int64 (m,) and `neuron` int64 (m,), inputs 0..63, hidden ones from 64 on;
+    """Spikes over [from_ns, to_ns): `ts_ns` int64 (m,) and `neuron` int64 (m,), inputs 0..63, hidden ones from 64 on.
+
+    The stretch is shorter than STRETCH_NS where there are more than MOST_SPIKES.
 
     `areas`: names and first neurons; `rates` float64 (areas, bins): spikes per neuron and second in bins of half a second.
     """

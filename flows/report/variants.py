@@ -2,10 +2,12 @@
 
 Other fill rules and latencies change the venue only, so they take the signals of the run. Controls change the signals only:
 
-- `random 1..n`: from flat to flat, a symbol's signals keep their times and are mirrored as a whole by the toss of a coin (schemas.exact): as
+- `random 1..n`: from flat to flat, a symbol's signals keep their times and are mirrored as a whole by the toss of a coin (schemas.exact):
+as
   many entries, turns and exits as the run's signals, at the same moments, with directions that know nothing;
 - `right at these moments`: each signal that takes a side takes that of the next change of the mid after 150 ms, where there is one;
-- `oracle, passive` and `oracle, market`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the side of the next change. It shows
+- `oracle, passive` and `oracle, market`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the
+side of the next change. It shows
   what knowing the next change is worth to this book, entering with passive or with market orders, at its holding times; measures.py has
   the oracle that leaves at the change.
 
@@ -73,7 +75,8 @@ def variants_of(
     progress: Callable[[str, int], Callable[[int], None]],
     part_ticks: int = PART_TICKS,
 ) -> dict[str, Any]:
-    """{"format", "output_hash", "ticks", "whole", "rows_total", "accounts": {name: account as in run.json}}, from variants.json where it is this run's.
+    """From variants.json where it is this run's, else computed: {"format", "output_hash", "part_ticks", "ticks" covered, "whole": all of them,
+    "slices_before": the first slice that is not covered, "accounts": {name: account as in run.json}}.
 
     `signals` are all of the run's, in the order of their symbols. `progress(what, total)` returns what is told the ticks so far.
     Raises SpiketapeError where the account under the run's own settings is not the run's.
@@ -237,7 +240,8 @@ def _check(folder: RunFolder, run: dict[str, Any], computed: dict[str, Any]) -> 
         if differ or base["pnl"] != run["pnl"]:
             msg = (
                 f"the account of {folder.path} computed anew from its tape is not the run's: {', '.join(differ) or 'pnl'} differ "
-                f"(net {base['pnl']['net']}, the run has {run['pnl']['net']}); run it again with --fresh, and check it with spiketape verify"
+                f"(net {base['pnl']['net']}, the run has {run['pnl']['net']}); run it again with --fresh, and check it with "
+                f"spiketape verify"
             )
             raise SpiketapeError(msg)
         return

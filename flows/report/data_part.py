@@ -1,0 +1,65 @@
+"""What was refused and left out, and the spikes of a stretch."""
+
+from __future__ import annotations
+
+from flows.report import figures
+from flows.report.findings import Findings
+from flows.report.html import Cell, Page, heading, note, number, percent, table
+from operators.risk.rules import RULES, RiskRule
+
+
+def refusals_section(f: Findings, page: Page) -> list[Cell]:
+    """Why intents were refused."""
+    refusals: dict[str, int] = f.run["refusals"]
+    rows = [(rule, number(n), percent(n / f.run["intents"] if f.run["intents"] else None), _refuses(rule)) for rule, n in refusals.items()]
+    parts = [table(("rule", "refused", "of intents", "refuses when"), rows, words=(3,))]
+    if refusals:
+        parts.insert(0, page.figure(figures.refusals(refusals)))
+    return parts
+
+
+def _refuses(rule: str) -> str:
+    return RULES[RiskRule[rule]][1].replace("`", "") if rule in RiskRule.__members__ else ""
+
+
+def left_out_section(f: Findings, _page: Page) -> list[Cell]:
+    """What of the tape counted nowhere, or only for some things."""
+    dead = [(reason, number(n)) for reason, n in f.run["dead_letters"].items()]
+    known = f.tape.instruments.symbols
+    rows = [
+        (
+            known[s], number(c.read), number(c.quotes), number(c.trades), number(c.out_of_session), number(c.locked),
+            number(c.off_exchange),
+            number(c.no_fill),
+        )
+        for s, c in sorted(f.market.counts.items())
+    ]  # fmt: skip
+    columns = ("symbol", "passed", "quotes", "trades", "out of session", "locked quotes", "off-exchange prints", "prints that fill nothing")
+    refused = sum(f.run["dead_letters"].values())
+    return [
+        note(f"{f.run['rows_read']:,} rows read = {f.run['ticks']:,} passed + {refused:,} dead letters; {f.run['late_ticks']:,} came late."),
+        heading("dead letters"),
+        table(("reason", "ticks"), dead),
+        heading("ticks that passed, but do not count for everything"),
+        table(columns, rows),
+        note(
+            "Out of session: no signals, orders, marks or skill. Off-exchange prints and those with irregular conditions fill no "
+            "order (they are among "
+            "the prints that fill nothing). Locked quotes are valid and fill nothing. What an importer refused stands in the tape's "
+            "import_report.json."
+        ),
+    ]  # fmt: skip
+
+
+def spikes_section(f: Findings, page: Page) -> list[Cell]:
+    """Spikes of a stretch."""
+    if f.raster is None:
+        return [note("No stretch to show.")]
+    return [
+        page.figure(figures.raster(f.raster)),
+        note(
+            "Each point is a spike: input neurons 0 to 63 (what says where the features stand, then what says that they changed), "
+            "hidden neurons 64 to 191 by "
+            "their time constant. Below: rates of these areas in bins of half a second. Computed anew from two minutes before the stretch."
+        ),
+    ]
