@@ -44,6 +44,37 @@ _EXPIRY_PAST = int(Reason.EXPIRY_PAST)
 
 
 @njit(nogil=True, cache=True)
+def look(
+    ticks: Any,
+    slices: Any,
+    gate: Any,
+    start: int,
+    until: int,
+    orders: Any,
+    n: int,
+    market: Any,
+    ahead: Any,
+    ahead_market: Any,
+    onwards: bool,
+    sessions: Any,
+    p: Any,
+    cdf: Any,
+    quantile: Any,
+    out: Any,
+) -> tuple[int, int, int, bool]:
+    """`scan` of slices [start, until) that leaves the first `n` rows of `orders` and `market` as they are.
+
+    What becomes of them is written to `ahead` and `ahead_market`; `onwards`: these already stand at `start`.
+    """
+    if not onwards:
+        for j in range(n):
+            ahead[j] = orders[j]
+        ahead_market[0] = market[0]
+    first = np.searchsorted(slices, start)
+    return scan(ticks, slices, gate, first, until, ahead[:n], ahead_market, sessions, p, cdf, quantile, out)
+
+
+@njit(nogil=True, cache=True)
 def scan(
     ticks: Any,
     slices: Any,

@@ -33,7 +33,6 @@ from typing import Final
 
 import numpy as np
 
-from operators.execution.latency import ORDER, latency_ns, uniform_of
 from operators.execution.layout import FILL_RULES, LAST_QUOTE, MARKET, PARAMETERS, VENUE_ORDER
 from operators.execution.splitting import split_tables
 from operators.execution.venue_pass import VenuePass
@@ -90,6 +89,13 @@ class PaperVenue:
             row["slippage_ticks"] = v.slippage_ticks_per_shown
             row["rule"] = FILL_RULES[v.fill_rule]
             row["sized"] = int(i.sized)
+            row["price_max"] = i.price_max
+            row["size_max"] = i.size_max
+            row["tradeable"] = int(i.tradeable)
+            row["quoted"] = int(i.quoted)
+            row["shortable"] = int(i.shortable)
+            row["order_mu"], row["order_sigma"] = v.order_latency_mu, v.order_latency_sigma
+            row["cancel_mu"], row["cancel_sigma"] = v.cancel_latency_mu, v.cancel_latency_sigma
             row["report_mu"] = v.report_latency_mu
             row["report_sigma"] = v.report_latency_sigma
             row["scale"] = v.latency_scale
@@ -125,9 +131,3 @@ class PaperVenue:
             work.submit(x.requests[sent == k])
         reports += work.run(x.hi)
         return work.close(), np.concatenate(reports) if reports else np.zeros(0, EXECUTION_REPORT)
-
-    def sent_latency_ns(self, purpose: int, account: int, order_n: int) -> int:
-        """Latency of an order (latency.ORDER) or of its cancel (latency.CANCEL) on the way to the venue."""
-        v = self.settings
-        mu, sigma = (v.order_latency_mu, v.order_latency_sigma) if purpose == ORDER else (v.cancel_latency_mu, v.cancel_latency_sigma)
-        return int(latency_ns(uniform_of(v.seed, purpose, account, order_n, 0), mu, sigma, v.latency_scale))

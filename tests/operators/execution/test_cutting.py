@@ -64,6 +64,40 @@ def test_driving_in_any_strides_changes_nothing(made_up, seed):
     same_state(work.close(), state)
 
 
+def test_an_event_found_far_ahead_stays_where_it_is_when_another_symbol_changes(floor):
+    f = floor({"A": {}, "B": {}})
+    for symbol in (0, 1):
+        f.quote(10, 1000, 100, 1002, 60, symbol=symbol)
+    f.buy(0, 0, 10, 990)
+    f.trade(400 * W + 5, 980, 10)  # fills it in slice 400
+    f.buy(1, 2, 10, 990, symbol=1)
+    requests = f.all_requests()
+    work = f.venue.open(f.venue.start(), f.venue.window(0, 500, f.gated(0, 500)))
+    work.submit(requests[:1])
+    assert work.run_until_event(500)["slice"].tolist() == [0]
+    assert work.next_event(500) == 400
+    assert len(work.run_until_event(2)) == 0
+    work.submit(requests[1:])
+    assert work.run_until_event(3)["slice"].tolist() == [2]
+    assert work.next_event(50) == 50
+    assert work.next_event(399) == 399
+    assert set(work.run_until_event(500)["slice"]) == {400}
+
+
+def test_events_of_several_symbols_in_one_slice_come_together(floor):
+    f = floor({"A": {}, "B": {}, "C": {}})
+    for symbol in (0, 1, 2):
+        f.quote(10, 1000, 100, 1002, 60, symbol=symbol)
+        f.buy(symbol, 0, 10, 990, symbol=symbol)
+        f.trade(400 * W + 5 - symbol, 980, 10, symbol=symbol)
+    work = f.venue.open(f.venue.start(), f.venue.window(0, 500, f.gated(0, 500)))
+    work.submit(f.all_requests())
+    assert work.run_until_event(1)["order_n"].tolist() == [0, 1, 2]
+    last = work.run_until_event(500)
+    assert list(dict.fromkeys(last["order_n"].tolist())) == [2, 1, 0]  # by time
+    assert work.at == 401
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_requests_sent_at_the_end_of_a_window_equal_those_at_the_start_of_the_next(made_up, seed):
     f = made_up(seed, SLICES)
