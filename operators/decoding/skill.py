@@ -7,16 +7,13 @@ after ts + d; a spell counts where its first eligible tick stands, a prediction 
 State of a shard (S symbols, Q a power of two)
 | name | dtype, shape | meaning |
 | --- | --- | --- |
-| mid | int64 (S,) | bid + ask at the end of the last settled millisecond, 0: none in this session |
-| session | int64 (S,) | row of the session list in which that was |
-| taken | int64 (S, 2) | by delay: bit predictor * 4 + share is set once the spell has its prediction |
-| counted | uint8 (S,) | the spell had an eligible tick |
-| head, tail | int64 (S, 2) | entries taken from and put into the queue, ever |
-| queue | int64 (S, 2, Q) | waiting predictions by delay, see skill_kernels |
+| whole | int64 (S, 18) | columns by the names in skill_kernels: MID bid + ask at the end of the last settled millisecond (0: none in |
+| | | this session), SESSION row of the session list, COUNTED the spell had an eligible tick, ROW_N rows written, TAKEN by delay: |
+| | | bit predictor * 4 + share is set once the spell has its prediction, HEAD and TAIL by delay: entries taken from and put into |
+| | | the queue, ever, BLOCK open blocks (NONE where free), SPELLS of each |
+| counts | int64 (S, 4, 2, 2, 4, 5) | of the open blocks, by delay, predictor, share |
 | pending | PENDING (S,) | the last quote, while a later one of its millisecond may come |
-| blocks | int64 (S, 4) | open blocks, NONE where free |
-| spells, counts | int64 (S, 4), (S, 4, 2, 2, 4, 5) | of the open blocks; counts by delay, predictor, share |
-| row_n | int64 (S,) | rows written, ever |
+| queue | int64 (S, 2, Q) | waiting predictions by delay, see skill_kernels |
 | due | int | first slice in which a block will close |
 
 The queue grows by doubling and never beyond 65,536: one eligible tick a millisecond for 60 s and the delay is all that can wait.
@@ -35,8 +32,8 @@ from operators.timeline.stage import ShardPlace, State
 from schemas.ranges import ScoreRange
 from schemas.tables import SKILL, Rows
 
-DELAYS_NS: Final = (0, 150_000_000)
-SHARES_E2: Final = (10, 20, 50, 100)
+DELAYS_NS: Final = tuple(ms * skill_kernels.MS for ms in skill_kernels.DELAYS_MS)
+SHARES_E2: Final = skill_kernels.SHARES_E2
 FIRST_CAPACITY: Final = 256
 PENDING: Final = np.dtype(
     [("ms", "<i8"), ("mid2", "<i8"), ("imbalance", "<f8"), ("now", "<f4"), ("later", "<f4"), ("eligible", "u1"), ("pad", "u1", (7,))]
@@ -76,8 +73,6 @@ class SkillMeter:
             bounds,
             sessions,
             np.ascontiguousarray(thresholds),
-            np.array(DELAYS_NS, np.int64) // skill_kernels.MS,
-            np.array(SHARES_E2, np.int64),
             self._slice_ns,
         )
 
@@ -86,17 +81,12 @@ class SkillMeter:
         n, slots = len(self._symbols), skill_kernels.SLOTS
         pending = np.zeros(n, PENDING)
         pending["ms"] = skill_kernels.NONE
+        whole = np.zeros((n, skill_kernels.WHOLE), np.int64)
+        whole[:, skill_kernels.SESSION] = self._bounds[:-1]
+        whole[:, skill_kernels.BLOCK : skill_kernels.BLOCK + slots] = skill_kernels.NONE
         return {
-            "mid": np.zeros(n, np.int64),
-            "session": self._bounds[:-1].copy(),
-            "taken": np.zeros((n, 2), np.int64),
-            "counted": np.zeros(n, np.uint8),
-            "head": np.zeros((n, 2), np.int64),
-            "tail": np.zeros((n, 2), np.int64),
-            "blocks": np.full((n, slots), skill_kernels.NONE, np.int64),
-            "spells": np.zeros((n, slots), np.int64),
+            "whole": whole,
             "counts": np.zeros((n, slots, 2, 2, 4, skill_kernels.COUNTS), np.int64),
-            "row_n": np.zeros(n, np.int64),
             "pending": pending,
             "queue": np.zeros((n, 2, FIRST_CAPACITY), np.int64),
             "due": 2**62,
@@ -110,10 +100,10 @@ class SkillMeter:
         out = np.zeros(self._most_rows(ticks["ts_ns"]), _SKILL_BYTES)
         first, written = 0, 0
         while True:
-            arrays = tuple(state[k] for k in _MACHINE)
+            arrays = (state["whole"], state["counts"], state["pending"], state["queue"])
             reached, written, due = skill_kernels.measure(
                 ticks, x.gated.gate, x.score, x.score_now, first, x.gated.hi, self._place.local, self._sized, self._config, arrays,
-                state["pending"], state["queue"], out, written,
+                out, written,
             )  # fmt: skip
             if reached == ticks.size:
                 state["due"] = int(due)
@@ -129,16 +119,13 @@ class SkillMeter:
         return 16 * (min(ts_ns.size, blocks * symbols) + (skill_kernels.SLOTS + 1) * symbols)
 
 
-_MACHINE: Final = ("mid", "session", "taken", "counted", "head", "tail", "blocks", "spells", "counts", "row_n")
-
-
 def _doubled(state: State) -> npt.NDArray[np.int64]:
     """The queues in arrays of twice the length, each waiting entry where its number puts it."""
     old = state["queue"]
     size = old.shape[2]
     new = np.zeros((old.shape[0], old.shape[1], 2 * size), np.int64)
     for s, d in np.ndindex(old.shape[:2]):
-        k = np.arange(state["head"][s, d], state["tail"][s, d])
+        k = np.arange(state["whole"][s, skill_kernels.HEAD + d], state["whole"][s, skill_kernels.TAIL + d])
         new[s, d, k % (2 * size)] = old[s, d, k % size]
     return new
 
