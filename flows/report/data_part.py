@@ -37,16 +37,15 @@ def left_out_section(f: Findings, _page: Page) -> list[Cell]:
     columns = ("symbol", "passed", "quotes", "trades", "out of session", "locked quotes", "off-exchange prints", "prints that fill nothing")
     refused = sum(f.run["dead_letters"].values())
     return [
-        note(f"{f.run['rows_read']:,} rows read = {f.run['ticks']:,} passed + {refused:,} dead letters; {f.run['late_ticks']:,} came late."),
+        note(f"{f.run['rows_read']:,} rows read = {f.run['ticks']:,} passed + {refused:,} dead letters; {f.run['late_ticks']:,} late."),
         heading("dead letters"),
         table(("reason", "ticks"), dead),
         heading("ticks that passed, but do not count for everything"),
         table(columns, rows),
         note(
-            "Out of session: no signals, orders, marks or skill. Off-exchange prints and those with irregular conditions fill no "
-            "order (they are among "
-            "the prints that fill nothing). Locked quotes are valid and fill nothing. What an importer refused stands in the tape's "
-            "import_report.json."
+            "Out of session: no signals, orders, marks or skill. Off-exchange prints and those with irregular conditions fill no order "
+            "(they are among the prints that fill nothing). Locked quotes are valid and fill nothing. What an importer refused stands "
+            "in the tape's import_report.json."
         ),
     ]  # fmt: skip
 
@@ -59,7 +58,7 @@ def spikes_section(f: Findings, page: Page) -> list[Cell]:
         page.figure(figures.raster(f.raster)),
         note(
             "Each point is a spike: input neurons 0 to 63 (what says where the features stand, then what says that they changed), "
-            "hidden neurons 64 to 191 by "
-            "their time constant. Below: rates of these areas in bins of half a second. Computed anew from two minutes before the stretch."
+            "hidden neurons 64 to 191 by their time constant. Below: rates of these areas in bins of half a second. Computed anew from "
+            "two minutes before the stretch."
         ),
     ]

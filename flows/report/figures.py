@@ -180,7 +180,7 @@ def equity(rows: npt.NDArray[np.void], currency: str) -> Figure:
 
 
 def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) -> Figure:
-    """The mid of a symbol with its fills, sessions side by side. Triangles point the way of the trade; hollow: a position was left or cut."""
+    """The mid of a symbol with its fills, sessions side by side. Triangles point the way of the trade; hollow ones leave a position."""
     scale = 10.0**instrument.price_exponent
     xs: list[str | None] = []
     ys: list[float | None] = []

@@ -67,7 +67,7 @@ def findings(folder: RunFolder, tape: Tape, variants: bool = True) -> Findings:
     with ExitStack() as stack:
 
         def bar(what: str, total: int) -> Callable[[int], None]:
-            stack.pop_all().close()
+            stack.close()
             return stack.enter_context(progress(what, total, "ticks"))
 
         cursor = cursor_of(tape, stages)
@@ -78,8 +78,8 @@ def findings(folder: RunFolder, tape: Tape, variants: bool = True) -> Findings:
             without = "the account was not run again under other settings (spiketape report does it)"
         elif model is not None:
             computed = variants_of(folder, run, tape, stages, market, signals, bar)
-        if model is not None:
-            raster = _raster(tape, stages, executions, market)
+    if model is not None:
+        raster = _raster(tape, stages, executions, market)
     return Findings(
         run,
         tape,

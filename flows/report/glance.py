@@ -57,17 +57,16 @@ def warnings(f: Findings) -> list[str]:
             found.append("The model was trained on this very tape: its skill here is not skill on unseen data.")
         elif set(f.model.symbols) & set(f.run["symbols"]) and _overlaps(f):
             found.append(
-                "The model was trained on a tape with these symbols and times (of another content). If both come from one "
-                "recording, its skill "
-                "here is not skill on unseen data."
+                "The model was trained on a tape with these symbols and times (of another content). If both come from one recording, "
+                "its skill here is not skill on unseen data."
             )
     if f.skill["blocks"] < FEW_BLOCKS:
         found.append(f"Only {f.skill['blocks']} blocks of five minutes: the intervals of skill are too narrow to be trusted.")
     days = days_of(f.market)
     if days < SHARPE_DAYS:
         found.append(
-            f"{days} day{'s' if days != 1 else ''} of market: no Sharpe ratio is given below {SHARPE_DAYS} days, and profit is "
-            f"mostly chance."
+            f"{days} day{'s' if days != 1 else ''} of market: no Sharpe ratio is given below {SHARPE_DAYS} days, and profit is mostly "
+            "chance."
         )
     if f.variants is not None and not f.variants["whole"]:
         found.append(f"Variants and controls (sections 3 to 5) cover the first {f.variants['ticks']:,} ticks of the tape, not all of it.")

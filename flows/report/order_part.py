@@ -19,10 +19,9 @@ def mark_out_section(f: Findings, page: Page) -> list[Cell]:
     unit = f.settings.account.currency
     return [
         note(
-            "Side times (mid after the fill less price of the fill): as long as the mid stands, a maker has gained half the spread "
-            "and a taker has "
-            "paid it; a maker who is traded through has already lost. Plus is good. "
-            "A horizon that the session's close cuts ends with the last mid before it."
+            "Side times (mid after the fill less price of the fill): as long as the mid stands, a maker has gained half the spread and "
+            "a taker has paid it; a maker who is traded through has already lost. Plus is good. A horizon that the session's close cuts "
+            "ends with the last mid before it."
         ),
         page.figure(figures.mark_outs(found)),
         table(("liquidity", "after", "fills", unit, "ticks per share", "cut by close"), rows),
@@ -49,7 +48,7 @@ def fills_section(f: Findings, _page: Page) -> list[Cell]:
         share = percent(float(s["quantity"]) / float(volume) if volume else None, 4)
         shares.append((name, number(s["fills"]), number(s["maker_fills"]), quantity(s["quantity"]), quantity(volume), share))
     columns = (
-        "type", "sent", "any fill", "fill rate", "filled whole", "mean share filled", "cancelled", "rejected, expired", 
+        "type", "sent", "any fill", "fill rate", "filled whole", "mean share filled", "cancelled", "rejected, expired",
         "s to first fill, median", "90%",
     )  # fmt: skip
     return [

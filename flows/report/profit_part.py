@@ -35,11 +35,10 @@ def profit_section(f: Findings, page: Page) -> list[Cell]:
     currency = f.settings.account.currency
     parts = [
         note(
-            f"In {currency}. Spread captured: mid before the fill against the fill's price. Adverse selection: what the mid did in "
-            f"the 10 s after "
-            "a fill (a minus is against the account). Rest of holding: all other moves of the mid while a position was held, beyond "
-            "and between these "
-            "10 s. The three add up to gross; gross less fees is net. Per share traded: a round trip of one share counts two."
+            f"In {currency}. Spread captured: mid before the fill against the fill's price. Adverse selection: what the mid did in the "
+            "10 s after a fill (a minus is against the account). Rest of holding: all other moves of the mid while a position was held, "
+            "beyond and between these 10 s. The three add up to gross; gross less fees is net. Per share traded: a round trip of one "
+            "share counts two."
         ),
         table(SPLIT_COLUMNS, [split_row(s) for s in lines], first=True),
     ]
@@ -62,9 +61,9 @@ def profit_section(f: Findings, page: Page) -> list[Cell]:
         parts += [
             heading("beside it: buy and hold"),
             note(
-                f"All capital ({capital:,} {currency}) in equal parts on {len(holds)} symbols, bought at the first ask and sold at "
-                f"the last bid, no "
-                "fees. It carries the whole market's risk overnight; the run holds at most a small part of its capital, mostly for seconds."
+                f"All capital ({capital:,} {currency}) in equal parts on {len(holds)} symbols, bought at the first ask and sold at the "
+                "last bid, no fees. It carries the whole market's risk overnight; the run holds at most a small part of its capital, "
+                "mostly for seconds."
             ),
             table(
                 ("", "share of what was paid", currency),

@@ -16,9 +16,9 @@ def skill_section(f: Findings, page: Page) -> list[Cell]:
     parts = [
         note(
             "Share of right predictions of the next change of the mid, one per spell of an unchanged mid, at the threshold of each "
-            "share that "
-            "is frozen in the model. Headline: 150 ms (one slice and the median order latency). Brackets: 95% intervals, bootstrap of "
-            "5-minute blocks, 1,000 draws. Chance is 50%. “Better”: the interval of the difference on the same blocks lies above zero."
+            "share that is frozen in the model. Headline: 150 ms (one slice and the median order latency). Brackets: 95% intervals, "
+            "bootstrap of 5-minute blocks, 1,000 draws. Chance is 50%. “Better”: the interval of the difference on the same blocks lies "
+            "above zero."
         )
     ]
     plots = [
@@ -36,8 +36,8 @@ def skill_section(f: Findings, page: Page) -> list[Cell]:
             page.figure(figures.calibration(bins)),
             note(
                 "Signals that took a side, by the confidence they said, against the share that was right 150 ms later. Neighbouring "
-                "signals are "
-                "not independent, so these intervals are too narrow. Points below the dotted line: the network says more than it knows."
+                "signals are not independent, so these intervals are too narrow. Points below the dotted line: the network says more "
+                "than it knows."
             ),
         ]
     parts.append(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from flows.report.figures import moment
+from flows.report.skill import FEW_PREDICTIONS, pooled
 from flows.terminal import stdout, table
+from operators.sinks import LakeReader, RunFolder
 
 HEADLINE_DELAY_MS = "150"
+SHARES_SHOWN = ("0.1", "1.0")
 SYMBOLS_SHOWN = 20
 
 
@@ -26,19 +30,19 @@ def _what(run: dict[str, Any]) -> list[tuple[str, str]]:
     rate = run["ticks_per_cpu_s"]
     return [
         ("tape", run["tape"]),
-        ("event time (UTC)", f"{moment(run['first_ts_ns'])} to {moment(run['last_ts_ns'])}"),
+        ("event time (UTC)", _times(run)),
         ("rows read", f"{run['rows_read']:,}: {run['ticks']:,} ticks passed, {sum(run['dead_letters'].values()):,} dead letters"),
         ("speed", "-" if rate is None else f"{rate:,} ticks per CPU second ({run['workers']} worker(s), {run['wall_s']:.1f} s wall)"),
         ("memory", f"{run['peak_rss_mb']:,} MB at the peak"),
         ("model", run["model"][:16]),
         ("output hash", run["output_hash"]),
         ("run folder", run["out"]),
+        ("page", str(RunFolder(Path(run["out"])).report_html)),
     ]
 
 
-def moment(ts_ns: int | None) -> str:
-    """Event time as people read it, UTC, to the second."""
-    return "-" if ts_ns is None else datetime.fromtimestamp(ts_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+def _times(run: dict[str, Any]) -> str:
+    return "no ticks" if run["first_ts_ns"] is None else f"{moment(run['first_ts_ns'])} to {moment(run['last_ts_ns'])}"
 
 
 def percent(value: float | None) -> str:
@@ -46,24 +50,43 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def span(cell: dict[str, Any], name: str = "accuracy") -> str:
-    """A share with its 95% interval."""
-    return "-" if cell[name] is None else f"{percent(cell[name])} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+def span(cell: dict[str, Any]) -> str:
+    """An accuracy in percent with its 95% interval, as wide as any."""
+    if cell["accuracy"] is None:
+        return "-"
+    return f"{100 * cell['accuracy']:.1f} [{100 * cell['low']:5.1f},{100 * cell['high']:5.1f}]"
 
 
 def _skill(run: dict[str, Any]) -> Any:
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    whole = _pooled(run)
+    if whole is not None:
+        rows += _skill_rows("all", whole["network"], whole["imbalance"], whole["network_less_imbalance"])
     for symbol, by_delay in list(run["skill"].items())[:SYMBOLS_SHOWN]:
-        if HEADLINE_DELAY_MS not in by_delay:
-            continue
-        for share in ("0.1", "1.0"):
-            cell = by_delay[HEADLINE_DELAY_MS][share]
-            other = run["skill_imbalance"][symbol][HEADLINE_DELAY_MS][share]
-            gap = run["skill_difference"][symbol][HEADLINE_DELAY_MS][share]
-            better = "-" if gap["low"] is None else "yes" if gap["low"] > 0 else "no"
-            rows.append((symbol, share, cell["n"], span(cell), span(other), better))
-    title = "skill: next change of the mid after 150 ms, by spells, 95% intervals (chance is 50%)"
-    return table(title, ("symbol", "share", "n", "network", "imbalance", "better"), rows, right=(2,))
+        if HEADLINE_DELAY_MS in by_delay:
+            rows += _skill_rows(symbol, by_delay, run["skill_imbalance"][symbol], run["skill_difference"][symbol])
+    more = len(run["skill"]) - SYMBOLS_SHOWN
+    title = "skill: the next change of the mid after 150 ms, 95% intervals; chance is 50%"
+    if more > 0:
+        title += f" ({more} more symbols in report.html)"
+    return table(title, ("symbol", "share", "n", "network, %", "imbalance rule, %", "better"), rows, right=(2, 3, 4))
+
+
+def _pooled(run: dict[str, Any]) -> dict[str, Any] | None:
+    """Skill over all symbols, from the run's lake; None where there is none to ask."""
+    lake = RunFolder(Path(run["out"])).lake
+    found = pooled(LakeReader(lake)) if lake.is_dir() else None
+    return found if found is not None and HEADLINE_DELAY_MS in found["network"] else None
+
+
+def _skill_rows(name: str, network: dict[str, Any], imbalance: dict[str, Any], gap: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for share in SHARES_SHOWN:
+        a, b, d = (x[HEADLINE_DELAY_MS][share] for x in (network, imbalance, gap))
+        few = min(a["n"], b["n"]) < FEW_PREDICTIONS
+        better = "too few" if few or d["low"] is None else "yes" if d["low"] > 0 else "no"
+        rows.append((name, share, f"{a['n']:,}", span(a), span(b), better))
+    return rows
 
 
 def _money(run: dict[str, Any]) -> Any:
@@ -80,7 +103,10 @@ def _money(run: dict[str, Any]) -> Any:
     ]
     shown = [(name, f"{value:,.2f}") for name, value in rows]
     shown.append(("largest drawdown", f"{100 * float(run['max_drawdown']):.3f}%"))
-    return table("profit and loss", ("part", "money"), shown, right=(1,))
+    shares = sum(Decimal(x["quantity"]) for x in run["account"]["symbols"].values())
+    if shares:
+        shown.append(("gross, net per share traded", f"{gross / shares:,.5f}, {pnl['net'] / shares:,.5f}"))
+    return table("profit and loss, in the account's currency", ("part", "money"), shown, right=(1,))
 
 
 def _orders(run: dict[str, Any]) -> list[tuple[str, str]]:

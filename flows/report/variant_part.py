@@ -8,7 +8,7 @@ from flows.report.findings import Findings
 from flows.report.html import Cell, Page, heading, note, number, percent, signed, table
 from flows.report.measures import Split, ceilings, splits
 from flows.report.profit_part import SPLIT_COLUMNS, split_row
-from flows.report.variants import BASE, HEADLINE_DELAY_NS, RANDOM_RUNS
+from flows.report.variants import BASE, HEADLINE_DELAY_NS, ORACLE, RANDOM_RUNS, RIGHT
 
 
 def _variant_lines(f: Findings, names: list[tuple[str, str]]) -> list[tuple[str, Split, dict[str, Any]]]:
@@ -33,9 +33,8 @@ def _cover(f: Findings) -> Cell:
             f"Over the whole tape ({v['ticks']:,} ticks). The account computed anew for this table equals the run's to the last digit."
         )
     return note(
-        f"Over the first {v['ticks']:,} of {f.run['rows_read']:,} ticks only. The account computed anew up to there has the same "
-        f"fills and fees "
-        "as the run. Positions still open then are marked to market."
+        f"Over the first {v['ticks']:,} of {f.run['rows_read']:,} ticks only. The account computed anew up to there has the same fills "
+        "and fees as the run. Positions still open then are marked to market."
     )
 
 
@@ -57,11 +56,10 @@ def variants_section(f: Findings, _page: Page) -> list[Cell]:
         _cover(f),
         _variant_table(_variant_lines(f, names)),
         note(
-            "touch: a limit order fills when the market reaches its price (optimistic); queue: when it is traded through, or the "
-            "size ahead of it "
-            "on the shown exchange is used up; trade_through: only when it is traded through (strict). Other fill rules change "
-            "which orders are "
-            "still open, and so what is traded later. Latency x 0: a message arrives when it is sent; W still delays each decision."
+            "touch: a limit order fills when the market reaches its price (optimistic); queue: when it is traded through, or the size "
+            "ahead of it on the shown exchange is used up; trade_through: only when it is traded through (strict). Other fill rules "
+            "change which orders are still open, and so what is traded later. Latency x 0: a message arrives when it is sent; W still "
+            "delays each decision."
         ),
     ]
 
@@ -87,8 +85,8 @@ def controls_section(f: Findings, _page: Page) -> list[Cell]:
         parts += _not_computed()
     else:
         names = [("as run", BASE), *((f"random {i + 1}", f"random {i + 1}") for i in range(RANDOM_RUNS))]
-        names += [("right at these moments", "right at these moments")]
-        names += [(f"oracle, {e} entry", f"oracle, {e}") for e in ("passive", "market")]
+        names += [("right at these moments", RIGHT)]
+        names += [("oracle", ORACLE)]
         lines = _variant_lines(f, names)
         base = lines[0][1]
         scaled = [
@@ -102,13 +100,10 @@ def controls_section(f: Findings, _page: Page) -> list[Cell]:
             table(columns, scaled, first=True),
             note(
                 "Random: the run's signals at their own times, each stretch from flat to flat mirrored or not by a seeded coin: a "
-                "direction that "
-                "knows nothing. Its orders fill at other rates, so its turnover differs; the second table scales money to the run's "
-                "turnover. Right at "
-                "these moments: the run's signals with the side of the next change of the mid after 150 ms. Oracle: that side at "
-                "every change of the mid. "
-                "All go through the same book: same order types, holding times and limits. A passive order in the right direction "
-                "often does not fill."
+                "direction that knows nothing. Its orders fill at other rates, so its turnover differs; the second table scales money "
+                "to the run's turnover. Right at these moments: the run's signals with the side of the next change of the mid after 150 "
+                "ms. Oracle: that side at every change of the mid. All go through the same book: same order types, holding times and "
+                "limits. A passive order in the right direction often does not fill."
             ),
         ]
     rows = [
@@ -118,8 +113,8 @@ def controls_section(f: Findings, _page: Page) -> list[Cell]:
     parts += [
         heading("ceiling: an oracle that acts 150 ms after each change and leaves at the next"),
         note(
-            "Ticks per share and round trip, before fees, over the whole tape. No taker at this horizon can do better than the last "
-            "two columns."
+            "Ticks per share and round trip, before fees, over the whole tape. No taker at this horizon can do better than the last two "
+            "columns."
         ),
         table(("symbol", "changes", "mid to mid", "as taker", "as taker, those that pay", "share that pays"), rows),
     ]

@@ -6,10 +6,9 @@ Other fill rules and latencies change the venue only, so they take the signals o
 as
   many entries, turns and exits as the run's signals, at the same moments, with directions that know nothing;
 - `right at these moments`: each signal that takes a side takes that of the next change of the mid after 150 ms, where there is one;
-- `oracle, passive` and `oracle, market`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the
-side of the next change. It shows
-  what knowing the next change is worth to this book, entering with passive or with market orders, at its holding times; measures.py has
-  the oracle that leaves at the change.
+- `oracle`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the side of the next change. It shows what
+  knowing the next change is worth to this book, with its order types and holding times; measures.ceilings has the taker that leaves at
+  the change.
 
 Other slices (W) change when everything is decided, so each needs a pass of its own. A long tape is covered up to a stated number of ticks.
 Where all of it is covered, the account computed here under the run's own settings must equal the run's to the last digit; where not, its
@@ -51,7 +50,6 @@ CERTAIN_E6: Final = 1_000_000
 BASE: Final = "as run"
 RIGHT: Final = "right at these moments"
 ORACLE: Final = "oracle"
-ENTRIES: Final = ("passive", "market")
 
 Signals = npt.NDArray[np.void]
 
@@ -75,7 +73,7 @@ def variants_of(
     progress: Callable[[str, int], Callable[[int], None]],
     part_ticks: int = PART_TICKS,
 ) -> dict[str, Any]:
-    """From variants.json where it is this run's, else computed: {"format", "output_hash", "part_ticks", "ticks" covered, "whole": all of them,
+    """From variants.json where it is this run's, else computed: {"format", "output_hash", "part_ticks", "ticks" covered, "whole",
     "slices_before": the first slice that is not covered, "accounts": {name: account as in run.json}}.
 
     `signals` are all of the run's, in the order of their symbols. `progress(what, total)` returns what is told the ticks so far.
@@ -127,9 +125,7 @@ def variants(stages: Stages, market: Market, signals: Signals) -> list[Variant]:
         for i in range(RANDOM_RUNS)
     ]
     found.append(Variant(RIGHT, base, _by_shard(stages, corrected(signals, market))))
-    known = _by_shard(stages, foreseen(stages, market))
-    for entry in ENTRIES:
-        found.append(Variant(f"{ORACLE}, {entry}", base.model_copy(update={"book": base.book.model_copy(update={"entry": entry})}), known))
+    found.append(Variant(ORACLE, base, _by_shard(stages, foreseen(stages, market))))
     return found
 
 
@@ -239,9 +235,8 @@ def _check(folder: RunFolder, run: dict[str, Any], computed: dict[str, Any]) -> 
         differ = [k for k in run["account"] if base.get(k) != run["account"][k]]
         if differ or base["pnl"] != run["pnl"]:
             msg = (
-                f"the account of {folder.path} computed anew from its tape is not the run's: {', '.join(differ) or 'pnl'} differ "
-                f"(net {base['pnl']['net']}, the run has {run['pnl']['net']}); run it again with --fresh, and check it with "
-                f"spiketape verify"
+                f"the account of {folder.path} computed anew from its tape is not the run's: {', '.join(differ) or 'pnl'} differ (net "
+                f"{base['pnl']['net']}, the run has {run['pnl']['net']}); run it again with --fresh, and check it with spiketape verify"
             )
             raise SpiketapeError(msg)
         return
@@ -250,8 +245,9 @@ def _check(folder: RunFolder, run: dict[str, Any], computed: dict[str, Any]) -> 
     fees = sum(before["fee_e10"].tolist())
     if len(before) != base["fills"] or money_text(fees) != base["fees"]:
         msg = (
-            f"the first {computed['ticks']:,} ticks of {folder.path} computed anew give {base['fills']} fills and fees of {base['fees']}, "
-            f"the lake holds {len(before)} and {money_text(fees)}; run it again with --fresh, and check it with spiketape verify"
+            f"the first {computed['ticks']:,} ticks of {folder.path} computed anew give {base['fills']} fills and fees of "
+            f"{base['fees']}, the lake holds {len(before)} and {money_text(fees)}; run it again with --fresh, and check it with "
+            "spiketape verify"
         )
         raise SpiketapeError(msg)
 
