@@ -4,17 +4,21 @@ The definition is spec/realism.md section 6. What it leaves open is read so: tim
 the end of each, so the eligible tick is a millisecond's last quote); the change that labels a prediction lies at most 60 s
 after ts + d; a spell counts where its first eligible tick stands, a prediction where its tick stands.
 
-State of a shard (S symbols, Q a power of two)
-| name | dtype, shape | meaning |
-| --- | --- | --- |
-| whole | int64 (S, 18) | columns by the names in skill_kernels: MID bid + ask at the end of the last settled millisecond (0: none in |
-| | | this session), SESSION row of the session list, COUNTED the spell had an eligible tick, ROW_N rows written, TAKEN by delay: |
-| | | bit predictor * 4 + share is set once the spell has its prediction, HEAD and TAIL by delay: entries taken from and put into |
-| | | the queue, ever, BLOCK open blocks (NONE where free), SPELLS of each |
-| counts | int64 (S, 4, 2, 2, 4, 5) | of the open blocks, by delay, predictor, share |
-| pending | PENDING (S,) | the last quote, while a later one of its millisecond may come |
-| queue | int64 (S, 2, Q) | waiting predictions by delay, see skill_kernels |
-| due | int | first slice in which a block will close |
+State of a shard (S symbols, Q a power of two): `machines`, one record (skill_kernels.MACHINE) per symbol; `queue` int64 (S, 2, Q),
+the waiting predictions by delay, see skill_kernels; `due`: first slice in which a block will close.
+| field of a machine | meaning |
+| --- | --- |
+| mid | bid + ask at the end of the last settled millisecond, 0: none in this session |
+| session, opens_ns, closes_ns | row of the session list in which that was, and its bounds |
+| row_n | rows written, ever |
+| head, tail | by delay: entries taken from and put into the queue, ever |
+| taken | by delay: bit predictor * 4 + share is set once the spell has its prediction |
+| blocks | open blocks, NONE where free |
+| spells | of the open blocks |
+| by_share | of the open blocks by delay, predictor, share: predictions, hits2, expired |
+| by_level | of the open blocks by delay, predictor, how many shares the size reached: ticks scored, their hits2 |
+| pending_*, eligible | the last quote, while a later one of its millisecond may come; pending_ms NONE: none |
+| counted | the spell had an eligible tick |
 
 The queue grows by doubling and never beyond 65,536: one eligible tick a millisecond for 60 s and the delay is all that can wait.
 """
@@ -29,15 +33,13 @@ import numpy.typing as npt
 
 from operators.decoding import skill_kernels
 from operators.timeline.stage import ShardPlace, State
+from schemas.errors import ModelError
 from schemas.ranges import ScoreRange
 from schemas.tables import SKILL, Rows
 
-DELAYS_NS: Final = tuple(ms * skill_kernels.MS for ms in skill_kernels.DELAYS_MS)
-SHARES_E2: Final = skill_kernels.SHARES_E2
+DELAYS_NS: Final = (0, 150_000_000)
+SHARES_E2: Final = (10, 20, 50, 100)
 FIRST_CAPACITY: Final = 256
-PENDING: Final = np.dtype(
-    [("ms", "<i8"), ("mid2", "<i8"), ("imbalance", "<f8"), ("now", "<f4"), ("later", "<f4"), ("eligible", "u1"), ("pad", "u1", (7,))]
-)
 
 
 def compilable(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -62,75 +64,66 @@ class SkillMeter:
     """The machines of a shard's symbols. `thresholds` float64 (S, 2, 2, 4): size by predictor, delay, share; see TickNetwork."""
 
     def __init__(self, place: ShardPlace, thresholds: Floats) -> None:
+        if np.any(np.diff(thresholds, axis=-1) > 0):
+            raise ModelError("thresholds rise with the share")
         self._place = place
-        bounds, sessions = session_table(place)
-        self._symbols = np.array(place.symbols, np.int64)
-        self._sized = np.array([place.instruments.instruments[s].sized for s in place.symbols], np.uint8)
-        self._bounds = bounds
-        self._slice_ns = place.settings.slice_ns
-        self._config = (
-            self._symbols,
-            bounds,
-            sessions,
-            np.ascontiguousarray(thresholds),
-            self._slice_ns,
-        )
+        bounds, self._sessions = session_table(place)
+        rules = np.zeros(len(place.symbols), skill_kernels.RULE)
+        rules["symbol"] = place.symbols
+        rules["first_session"], rules["last_session"] = bounds[:-1], bounds[1:] - 1
+        rules["sized"] = [place.instruments.instruments[s].sized for s in place.symbols]
+        rules["slice_ns"] = place.settings.slice_ns
+        rules["delays_ms"] = np.array(DELAYS_NS, np.int64) // skill_kernels.MS
+        rules["shares_e2"] = SHARES_E2
+        rules["thresholds"] = thresholds.transpose(0, 2, 1, 3).reshape(len(place.symbols), -1)
+        self._rules = rules
+        self._out = np.zeros(4 * skill_kernels.ROOM, _SKILL_BYTES)
 
     def start(self) -> State:
         """The state before the first tick."""
-        n, slots = len(self._symbols), skill_kernels.SLOTS
-        pending = np.zeros(n, PENDING)
-        pending["ms"] = skill_kernels.NONE
-        whole = np.zeros((n, skill_kernels.WHOLE), np.int64)
-        whole[:, skill_kernels.SESSION] = self._bounds[:-1]
-        whole[:, skill_kernels.BLOCK : skill_kernels.BLOCK + slots] = skill_kernels.NONE
-        return {
-            "whole": whole,
-            "counts": np.zeros((n, slots, 2, 2, 4, skill_kernels.COUNTS), np.int64),
-            "pending": pending,
-            "queue": np.zeros((n, 2, FIRST_CAPACITY), np.int64),
-            "due": 2**62,
-        }
+        n = len(self._rules)
+        machines = np.zeros(n, skill_kernels.MACHINE)
+        machines["session"] = self._rules["first_session"]
+        for s in np.flatnonzero(self._rules["first_session"] <= self._rules["last_session"]):
+            machines[s]["opens_ns"], machines[s]["closes_ns"] = self._sessions[machines[s]["session"]]
+        machines["blocks"] = skill_kernels.NONE
+        machines["pending_ms"] = skill_kernels.NONE
+        return {"machines": machines, "queue": np.zeros((n, len(DELAYS_NS), FIRST_CAPACITY), np.int64), "due": 2**62}
 
     def step(self, state: State, x: ScoreRange) -> list[Rows]:
         """Hears a range, changes the state, returns the rows of the blocks that closed in it."""
         ticks = x.gated.ticks
         if not ticks.size and x.gated.hi <= state["due"]:
             return []
-        out = np.zeros(self._most_rows(ticks["ts_ns"]), _SKILL_BYTES)
         first, written = 0, 0
         while True:
-            arrays = (state["whole"], state["counts"], state["pending"], state["queue"])
-            reached, written, due = skill_kernels.measure(
-                ticks, x.gated.gate, x.score, x.score_now, first, x.gated.hi, self._place.local, self._sized, self._config, arrays,
-                out, written,
+            status, first, written, due = skill_kernels.measure(
+                ticks, x.gated.gate, x.score, x.score_now, first, x.gated.hi, self._place.local, self._rules, self._sessions,
+                state["machines"], state["queue"], self._out, written,
             )  # fmt: skip
-            if reached == ticks.size:
+            if status == skill_kernels.REACHED_END:
                 state["due"] = int(due)
-                return rows_by_symbol("skill", out[:written].view(SKILL), self._place)
-            first = ticks.size if reached < 0 else reached
-            state["queue"] = _doubled(state)
-
-    def _most_rows(self, ts_ns: npt.NDArray[np.int64]) -> int:
-        """How many rows a range can write at most: all its blocks and those open before, 16 rows each."""
-        block_ns = skill_kernels.BLOCK_MS * skill_kernels.MS
-        blocks = int(ts_ns.max() // block_ns - ts_ns.min() // block_ns) + 1 if ts_ns.size else 0
-        symbols = len(self._symbols)
-        return 16 * (min(ts_ns.size, blocks * symbols) + (skill_kernels.SLOTS + 1) * symbols)
+                return rows_by_symbol("skill", self._out[:written].view(SKILL), self._place)
+            if status == skill_kernels.QUEUE_FULL:
+                state["queue"] = _doubled(state)
+            else:
+                self._out = np.concatenate([self._out, np.zeros_like(self._out)])
 
 
 def _doubled(state: State) -> npt.NDArray[np.int64]:
     """The queues in arrays of twice the length, each waiting entry where its number puts it."""
-    old = state["queue"]
+    old, machines = state["queue"], state["machines"]
     size = old.shape[2]
     new = np.zeros((old.shape[0], old.shape[1], 2 * size), np.int64)
     for s, d in np.ndindex(old.shape[:2]):
-        k = np.arange(state["whole"][s, skill_kernels.HEAD + d], state["whole"][s, skill_kernels.TAIL + d])
+        k = np.arange(machines["head"][s, d], machines["tail"][s, d])
         new[s, d, k % (2 * size)] = old[s, d, k % size]
     return new
 
 
 def rows_by_symbol(table: str, rows: npt.NDArray[Any], place: ShardPlace) -> list[Rows]:
-    """Rows of one range split by symbol, each symbol's in their order; symbols ascending."""
-    names = place.instruments.symbols
-    return [Rows(table, names[s], rows[rows["symbol"] == s]) for s in np.unique(rows["symbol"])]
+    """Copies of the rows of one range by symbol, each symbol's in their order; symbols ascending."""
+    if not rows.size:
+        return []
+    names, symbol = place.instruments.symbols, rows["symbol"]
+    return [Rows(table, names[s], rows[symbol == s]) for s in np.unique(symbol)]

@@ -20,12 +20,6 @@ from numba import njit
 from schemas.ranges import DECIDES, IN_SESSION
 from schemas.ticks import QUOTE
 
-DELAYS_MS = (0, 150)
-DELAYS = 2
-LONGEST_MS = 150
-SHARES_E2 = (10, 20, 50, 100)
-MID, SESSION, COUNTED, ROW_N, TAKEN, HEAD, TAIL, BLOCK, SPELLS = 0, 1, 2, 3, 4, 6, 8, 10, 14
-WHOLE = 18
 NONE = -(2**63)
 FOREVER = 2**62
 MS = 1_000_000
@@ -33,221 +27,315 @@ BLOCK_MS = 300_000
 HORIZON_MS = 60_000
 MARGIN_MS = 60_000
 SLOTS = 4
+DELAYS = 2
 PREDICTORS = 2
 SHARES = 4
-COUNTS = 5  # predictions, hits2, expired, tick_predictions, tick_hits2; the last two by the least share that spoke, summed up at the end
+ROWS_OF_BLOCK = DELAYS * SHARES * PREDICTORS
+ROOM = (SLOTS + 1) * ROWS_OF_BLOCK
+"""Most rows that one quote, or one symbol's end of a range, can give rise to."""
+REACHED_END = 0
+QUEUE_FULL = 1
+ROWS_FULL = 2
 _BITS = 9  # of one predictor in an entry: level (3), direction (2: 0 none, 1 up, 2 down), shares at which it is the spell's (4)
-_ENTRY = _BITS * PREDICTORS
+_SLOT_AT = _BITS * PREDICTORS
+_TIME_AT = _SLOT_AT + 2  # an entry: u in ms, slot of its block (2), bits of both predictors
 _UP, _DOWN = 1, 2
+
+MACHINE = np.dtype(
+    [
+        ("mid", "<i8"),
+        ("session", "<i8"),
+        ("opens_ns", "<i8"),
+        ("closes_ns", "<i8"),
+        ("row_n", "<i8"),
+        ("head", "<i8", (DELAYS,)),
+        ("tail", "<i8", (DELAYS,)),
+        ("taken", "<i8", (DELAYS,)),
+        ("blocks", "<i8", (SLOTS,)),
+        ("spells", "<i8", (SLOTS,)),
+        ("by_share", "<i8", (SLOTS * DELAYS * PREDICTORS * SHARES * 3,)),
+        ("by_level", "<i8", (SLOTS * DELAYS * PREDICTORS * (SHARES + 1) * 2,)),
+        ("pending_ms", "<i8"),
+        ("pending_mid", "<i8"),
+        ("pending_bid_size", "<i8"),
+        ("pending_ask_size", "<i8"),
+        ("pending_score", "<f4", (DELAYS,)),
+        ("eligible", "u1"),
+        ("counted", "u1"),
+        ("pad", "u1", (6,)),
+    ]
+)
+"""One symbol's machine; operators/decoding/skill.py has the meaning of the fields. One record, because a record costs nothing to
+hand on, while each array does (a reference count, up and down)."""
+
+RULE = np.dtype(
+    [
+        ("symbol", "<i8"),
+        ("first_session", "<i8"),
+        ("last_session", "<i8"),
+        ("sized", "<i8"),
+        ("slice_ns", "<i8"),
+        ("delays_ms", "<i8", (DELAYS,)),
+        ("shares_e2", "<i8", (SHARES,)),
+        ("thresholds", "<f8", (DELAYS * PREDICTORS * SHARES,)),
+    ]
+)
+"""What does not change: `thresholds` by delay, predictor, share, never rising with the share."""
 
 
 @njit(nogil=True, cache=True)
-def _resolve(entry, s, d, delay_ms, label, counts):
-    """Scores an entry of the queue by `label` (_UP, _DOWN), or 0: it expired. Its block is still open, see `emission_ns`."""
-    slot = ((entry >> _ENTRY) - delay_ms) // BLOCK_MS % SLOTS
+def _score(machine, d, entry, label):
+    """Counts an entry of the queue scored by `label` (_UP, _DOWN), or 0: it expired. Its block is still open, see `emission_ns`."""
     for predictor in range(PREDICTORS):
         bits = entry >> (predictor * _BITS)
         direction = (bits >> 3) & 3
         hits2 = 1 if direction == 0 else 2 if direction == label else 0
+        cell = (((entry >> _SLOT_AT) & 3) * DELAYS + d) * PREDICTORS + predictor
         if label != 0:
-            largest = SHARES - (bits & 7)
-            counts[s, slot, d, predictor, largest, 3] += 1
-            counts[s, slot, d, predictor, largest, 4] += hits2
+            k = (cell * (SHARES + 1) + (bits & 7)) * 2
+            machine.by_level[k] += 1
+            machine.by_level[k + 1] += hits2
         first = (bits >> 5) & 15
         if first != 0:
             for share in range(SHARES):
                 if first & (1 << share):
+                    k = (cell * SHARES + share) * 3
                     if label == 0:
-                        counts[s, slot, d, predictor, share, 2] += 1
+                        machine.by_share[k + 2] += 1
                     else:
-                        counts[s, slot, d, predictor, share, 0] += 1
-                        counts[s, slot, d, predictor, share, 1] += hits2
+                        machine.by_share[k] += 1
+                        machine.by_share[k + 1] += hits2
 
 
 @njit(nogil=True, cache=True)
-def _resolve_before(s, d, u_end, label, latest, queue, whole, counts):
+def _take(machine, s, d, u_end, label, latest, queue):
     """Takes all entries with u < u_end from the queue of delay d: scored by `label` if u >= latest, else expired."""
     mask = queue.shape[2] - 1
-    k = whole[s, HEAD + d]
-    while k < whole[s, TAIL + d]:
+    k = machine.head[d]
+    end = machine.tail[d]
+    while k < end:
         entry = queue[s, d, k & mask]
-        u = entry >> _ENTRY
+        u = entry >> _TIME_AT
         if u >= u_end:
             break
-        _resolve(entry, s, d, DELAYS_MS[d], label if u >= latest else 0, counts)
+        _score(machine, d, entry, label if u >= latest else 0)
         k += 1
-    whole[s, HEAD + d] = k
+    machine.head[d] = k
 
 
 @njit(nogil=True, cache=True)
-def _emit(s, slot, symbol, slice_ns, whole, counts, out, n_out):
+def _emit(machine, rule, slot, out, n_out):
     """Writes the rows of a closed block and frees its slot. Returns the number of rows written so far."""
-    block = whole[s, BLOCK + slot]
-    end_ns = emission_ns(block)
+    block = machine.blocks[slot]
+    end_ns = emission_ns(block, rule.delays_ms[DELAYS - 1])
     for d in range(DELAYS):
         for share in range(SHARES):
             for predictor in range(PREDICTORS):
-                if share > 0:
-                    for k in range(3, COUNTS):
-                        counts[s, slot, d, predictor, share, k] += counts[s, slot, d, predictor, share - 1, k]
                 row = out[n_out]
                 n_out += 1
-                cell = counts[s, slot, d, predictor, share]
-                row.n = whole[s, ROW_N]
-                whole[s, ROW_N] += 1
-                row.slice = (end_ns - 1) // slice_ns
+                cell = (slot * DELAYS + d) * PREDICTORS + predictor
+                k = (cell * SHARES + share) * 3
+                row.n = machine.row_n
+                machine.row_n += 1
+                row.slice = (end_ns - 1) // rule.slice_ns
                 row.ts_ns = end_ns
                 row.block = block
-                row.delay_ns = DELAYS_MS[d] * MS
-                row.share_e2 = SHARES_E2[share]
-                row.predictions = cell[0]
-                row.hits2 = cell[1]
-                row.expired = cell[2]
-                row.spells = whole[s, SPELLS + slot]
-                row.selected = cell[0] + cell[2]
-                row.tick_predictions = cell[3]
-                row.tick_hits2 = cell[4]
-                row.symbol = symbol
+                row.delay_ns = rule.delays_ms[d] * MS
+                row.share_e2 = rule.shares_e2[share]
+                row.predictions = machine.by_share[k]
+                row.hits2 = machine.by_share[k + 1]
+                row.expired = machine.by_share[k + 2]
+                row.spells = machine.spells[slot]
+                row.selected = machine.by_share[k] + machine.by_share[k + 2]
+                row.tick_predictions = 0
+                row.tick_hits2 = 0
+                for level in range(SHARES - share, SHARES + 1):
+                    row.tick_predictions += machine.by_level[(cell * (SHARES + 1) + level) * 2]
+                    row.tick_hits2 += machine.by_level[(cell * (SHARES + 1) + level) * 2 + 1]
+                row.symbol = rule.symbol
                 row.predictor = predictor + 1
-    counts[s, slot] = 0
-    whole[s, SPELLS + slot] = 0
-    whole[s, BLOCK + slot] = NONE
+    size = DELAYS * PREDICTORS * SHARES * 3
+    for k in range(slot * size, (slot + 1) * size):
+        machine.by_share[k] = 0
+    size = DELAYS * PREDICTORS * (SHARES + 1) * 2
+    for k in range(slot * size, (slot + 1) * size):
+        machine.by_level[k] = 0
+    machine.spells[slot] = 0
+    machine.blocks[slot] = NONE
     return n_out
 
 
 @njit(nogil=True, cache=True)
-def emission_ns(block):
+def emission_ns(block, longest_delay_ms):
     """The time from which every prediction of a block has been resolved: its end, the longest delay, the horizon and 1 ms."""
-    return ((block + 1) * BLOCK_MS + LONGEST_MS + HORIZON_MS + 1) * MS
+    return ((block + 1) * BLOCK_MS + longest_delay_ms + HORIZON_MS + 1) * MS
 
 
 @njit(nogil=True, cache=True)
-def _emit_until(s, until_ns, symbol, slice_ns, whole, counts, out, n_out):
+def _emit_until(machine, rule, until_ns, out, n_out):
     """Writes all blocks of a symbol whose emission time is at most until_ns, in their order."""
     while True:
         slot = -1
         for k in range(SLOTS):
-            if whole[s, BLOCK + k] != NONE and (slot < 0 or whole[s, BLOCK + k] < whole[s, BLOCK + slot]):
+            if machine.blocks[k] != NONE and (slot < 0 or machine.blocks[k] < machine.blocks[slot]):
                 slot = k
-        if slot < 0 or emission_ns(whole[s, BLOCK + slot]) > until_ns:
+        if slot < 0 or emission_ns(machine.blocks[slot], rule.delays_ms[DELAYS - 1]) > until_ns:
             return n_out
-        n_out = _emit(s, slot, symbol, slice_ns, whole, counts, out, n_out)
+        n_out = _emit(machine, rule, slot, out, n_out)
 
 
 @njit(nogil=True, cache=True)
-def _settle(s, symbols, session_of, sessions, thresholds, slice_ns, whole, counts, pending, queue, out, n_out):
-    """Settles the pending quote of a symbol. Returns (rows written so far, whether the queue had no room: nothing was changed)."""
-    held = pending[s]
-    p = held.ms
-    for d in range(DELAYS):
-        if whole[s, TAIL + d] - whole[s, HEAD + d] >= queue.shape[2]:
-            return n_out, True
-    now = p * MS
-    k = whole[s, SESSION]
-    while k + 1 < session_of[s + 1] and now >= sessions[k, 1]:
+def _next_session(machine, rule, s, now, sessions, queue):
+    """Moves to the session of `now`. What waited over its end has expired."""
+    k = machine.session
+    while k < rule.last_session and now >= sessions[k, 1]:
         k += 1
-    if k != whole[s, SESSION]:
-        whole[s, SESSION] = k
-        whole[s, MID] = 0
+    if k != machine.session:
+        machine.session = k
+        machine.opens_ns = sessions[k, 0]
+        machine.closes_ns = sessions[k, 1]
+        machine.mid = 0
         for d in range(DELAYS):
-            _resolve_before(s, d, FOREVER, 0, 0, queue, whole, counts)
-    if held.mid2 != whole[s, MID]:
-        if whole[s, MID] != 0:
-            label = _UP if held.mid2 > whole[s, MID] else _DOWN
+            _take(machine, s, d, FOREVER, 0, 0, queue)
+
+
+@njit(nogil=True, cache=True)
+def _hear(machine, s, queue):
+    """Resolves what the pending quote resolves. Returns whether it is eligible by its own look and time."""
+    p = machine.pending_ms
+    mid = machine.pending_mid
+    if mid != machine.mid:
+        if machine.mid != 0:
+            label = _UP if mid > machine.mid else _DOWN
             for d in range(DELAYS):
-                _resolve_before(s, d, p, label, p - HORIZON_MS, queue, whole, counts)
-        whole[s, MID] = held.mid2
-        whole[s, COUNTED] = 0
+                _take(machine, s, d, p, label, p - HORIZON_MS, queue)
+        machine.mid = mid
+        machine.counted = 0
         for d in range(DELAYS):
-            whole[s, TAKEN + d] = 0
+            machine.taken[d] = 0
     else:
         for d in range(DELAYS):
-            _resolve_before(s, d, p - HORIZON_MS, 0, 0, queue, whole, counts)
-    held.ms = NONE
-    margin = MARGIN_MS * MS
-    if not held.eligible or now < sessions[k, 0] + margin or now >= sessions[k, 1] - margin:
-        return n_out, False
-    block = p // BLOCK_MS
-    slot = block % SLOTS
-    if whole[s, BLOCK + slot] != block:
-        n_out = _emit_until(s, now, symbols[s], slice_ns, whole, counts, out, n_out)
-        whole[s, BLOCK + slot] = block
-    if not whole[s, COUNTED]:
-        whole[s, COUNTED] = 1
-        whole[s, SPELLS + slot] += 1
-    mask = queue.shape[2] - 1
-    for d in range(DELAYS):
-        entry = p + DELAYS_MS[d]
-        for predictor in range(PREDICTORS - 1, -1, -1):
-            value = held.imbalance
-            if predictor == 0:
-                value = np.float64(held.later) if d == DELAYS - 1 else np.float64(held.now)
-            size = abs(value)
-            level = 0
-            for share in range(SHARES):
-                level += size >= thresholds[s, predictor, d, share]
-            spoken = ((1 << level) - 1) << (SHARES - level)
-            mine = spoken & ~(whole[s, TAKEN + d] >> (predictor * SHARES))
-            whole[s, TAKEN + d] |= mine << (predictor * SHARES)
-            direction = _UP if value > 0.0 else _DOWN if value < 0.0 else 0
-            entry = (entry << _BITS) | (mine << 5) | (direction << 3) | level
-        queue[s, d, whole[s, TAIL + d] & mask] = entry
-        whole[s, TAIL + d] += 1
-    return n_out, False
+            _take(machine, s, d, p - HORIZON_MS, 0, 0, queue)
+    machine.pending_ms = NONE
+    now = p * MS
+    return machine.eligible != 0 and machine.opens_ns + MARGIN_MS * MS <= now < machine.closes_ns - MARGIN_MS * MS
 
 
 @njit(nogil=True, cache=True)
-def measure(ticks, gate, score, score_now, first, hi, local, sized, config, state, out, n_out):
-    """Feeds ticks[first:] and the end of the range to the machines.
+def _prediction(machine, rule, d, predictor, value):
+    """The bits of what a predictor says. Thresholds never rise with the share, so a size reaches the last `level` shares."""
+    size = abs(value)
+    level = 0
+    k = (d * PREDICTORS + predictor) * SHARES
+    for share in range(SHARES):
+        level += size >= rule.thresholds[k + share]
+    reached = ((1 << level) - 1) << (SHARES - level)
+    first = reached & ~(machine.taken[d] >> (predictor * SHARES))
+    machine.taken[d] |= reached << (predictor * SHARES)
+    direction = _UP if value > 0.0 else _DOWN if value < 0.0 else 0
+    return (first << 5) | (direction << 3) | level
 
-    Returns (tick reached, rows in `out`, next slice at which a block is due). A tick reached below ticks.size, or -1 at the end of
-    the range, says that a queue is full: double it and call again from that tick (from ticks.size for -1).
+
+@njit(nogil=True, cache=True)
+def _predict(machine, rule, s, p, queue):
+    """Puts the predictions at time p into the queues; its block is open."""
+    slot = p // BLOCK_MS % SLOTS
+    if not machine.counted:
+        machine.counted = 1
+        machine.spells[slot] += 1
+    imbalance = 0.0
+    bid_size = machine.pending_bid_size
+    ask_size = machine.pending_ask_size
+    if bid_size > 0 and ask_size > 0:
+        imbalance = np.float64(bid_size - ask_size) / np.float64(bid_size + ask_size)
+    mask = queue.shape[2] - 1
+    for d in range(DELAYS):
+        network = _prediction(machine, rule, d, 0, np.float64(machine.pending_score[d]))
+        other = _prediction(machine, rule, d, 1, imbalance)
+        entry = ((p + rule.delays_ms[d]) << _TIME_AT) | (slot << _SLOT_AT) | (other << _BITS) | network
+        queue[s, d, machine.tail[d] & mask] = entry
+        machine.tail[d] += 1
+
+
+@njit(nogil=True, cache=True)
+def _settle(machine, rule, s, sessions, queue, out, n_out):
+    """Settles the pending quote of a symbol; the queue and `out` have room. Returns the number of rows written so far."""
+    p = machine.pending_ms
+    now = p * MS
+    if now >= machine.closes_ns:
+        _next_session(machine, rule, s, now, sessions, queue)
+    if _hear(machine, s, queue):
+        block = p // BLOCK_MS
+        if machine.blocks[block % SLOTS] != block:
+            n_out = _emit_until(machine, rule, now, out, n_out)
+            machine.blocks[block % SLOTS] = block
+        _predict(machine, rule, s, p, queue)
+    return n_out
+
+
+@njit(nogil=True, cache=True)
+def _room(machine, size, rows):
+    """REACHED_END, or what has no room for another quote."""
+    if max(machine.tail[0] - machine.head[0], machine.tail[1] - machine.head[1]) >= size:
+        return QUEUE_FULL
+    return ROWS_FULL if rows < ROOM else REACHED_END
+
+
+@njit(nogil=True, cache=True)
+def measure(ticks, gate, score, score_now, first, hi, local, rules, sessions, machines, queue, out, n_out):
+    """Feeds ticks[first:] and the end of the range (the slices before `hi`) to the machines.
+
+    `local`: row of a symbol in `rules` RULE (S,), `machines` MACHINE (S,) and `queue` int64 (S, DELAYS, a power of two).
+    Returns (status, tick reached, rows in `out`, next slice at which a block is due). With QUEUE_FULL or ROWS_FULL: double it and
+    call again from the tick reached, which is ticks.size at the end of the range.
     """
-    symbols, session_of, sessions, thresholds, slice_ns = config
-    whole, counts, pending, queue = state
     for i in range(first, ticks.size):
         tick = ticks[i]
-        g = gate[i]
-        if tick.kind != QUOTE or not g & IN_SESSION:
+        if tick.kind != QUOTE or not gate[i] & IN_SESSION:
             continue
         s = local[tick.symbol]
+        machine = machines[s]
+        rule = rules[s]
         ms = tick.ts_ns // MS
-        held = pending[s]
-        if held.ms != NONE and ms > held.ms:
-            n_out, full = _settle(s, symbols, session_of, sessions, thresholds, slice_ns, whole, counts, pending, queue, out, n_out)
-            if full:
-                return i, n_out, np.int64(0)
+        if machine.pending_ms != NONE and ms > machine.pending_ms:
+            status = _room(machine, queue.shape[2], out.size - n_out)
+            if status != REACHED_END:
+                return status, i, n_out, np.int64(0)
+            n_out = _settle(machine, rule, s, sessions, queue, out, n_out)
         bid_size = tick.size
         ask_size = tick.ask_size
-        both = bid_size > 0 and ask_size > 0
-        held.ms = ms
-        held.mid2 = tick.price + tick.ask
-        held.eligible = tick.ask > tick.price and (both or not sized[s]) and g & DECIDES != 0
-        held.now = score_now[i]
-        held.later = score[i]
-        held.imbalance = np.float64(bid_size - ask_size) / np.float64(bid_size + ask_size) if both else 0.0
-    end_ns = min(hi, FOREVER // slice_ns) * slice_ns
+        machine.pending_ms = ms
+        machine.pending_mid = tick.price + tick.ask
+        machine.pending_bid_size = bid_size
+        machine.pending_ask_size = ask_size
+        machine.eligible = (tick.ask > tick.price) & (((bid_size > 0) & (ask_size > 0)) | (rule.sized == 0)) & (gate[i] & DECIDES != 0)
+        machine.pending_score[0] = score_now[i]
+        machine.pending_score[1] = score[i]
     due = np.int64(FOREVER)
-    for s in range(symbols.size):
+    for s in range(machines.size):
+        machine = machines[s]
+        rule = rules[s]
+        longest = rule.delays_ms[DELAYS - 1]
+        end_ns = min(hi, FOREVER // rule.slice_ns) * rule.slice_ns
         newest = np.int64(NONE)
         for k in range(SLOTS):
-            if whole[s, BLOCK + k] != NONE and emission_ns(whole[s, BLOCK + k]) <= end_ns:
-                newest = max(newest, whole[s, BLOCK + k])
-        if pending[s].ms != NONE and emission_ns(pending[s].ms // BLOCK_MS) <= end_ns:
-            newest = max(newest, pending[s].ms // BLOCK_MS)
+            if machine.blocks[k] != NONE and emission_ns(machine.blocks[k], longest) <= end_ns:
+                newest = max(newest, machine.blocks[k])
+        if machine.pending_ms != NONE and emission_ns(machine.pending_ms // BLOCK_MS, longest) <= end_ns:
+            newest = max(newest, machine.pending_ms // BLOCK_MS)
         if newest != NONE:
-            until = emission_ns(newest)
-            if pending[s].ms != NONE and pending[s].ms * MS < until:
-                n_out, full = _settle(s, symbols, session_of, sessions, thresholds, slice_ns, whole, counts, pending, queue, out, n_out)
-                if full:
-                    return np.int64(-1), n_out, np.int64(0)
+            status = _room(machine, queue.shape[2], out.size - n_out)
+            if status != REACHED_END:
+                return status, ticks.size, n_out, np.int64(0)
+            until = emission_ns(newest, longest)
+            if machine.pending_ms != NONE and machine.pending_ms * MS < until:
+                n_out = _settle(machine, rule, s, sessions, queue, out, n_out)
             for d in range(DELAYS):
-                u_end = (newest + 1) * BLOCK_MS + DELAYS_MS[d]
-                _resolve_before(s, d, u_end, 0, 0, queue, whole, counts)
-            n_out = _emit_until(s, until, symbols[s], slice_ns, whole, counts, out, n_out)
+                _take(machine, s, d, (newest + 1) * BLOCK_MS + rule.delays_ms[d], 0, 0, queue)
+            n_out = _emit_until(machine, rule, until, out, n_out)
         for k in range(SLOTS):
-            if whole[s, BLOCK + k] != NONE:
-                due = min(due, (emission_ns(whole[s, BLOCK + k]) - 1) // slice_ns)
-        if pending[s].ms != NONE:
-            due = min(due, (emission_ns(pending[s].ms // BLOCK_MS) - 1) // slice_ns)
-    return ticks.size, n_out, due
+            if machine.blocks[k] != NONE:
+                due = min(due, (emission_ns(machine.blocks[k], longest) - 1) // rule.slice_ns)
+        if machine.pending_ms != NONE:
+            due = min(due, (emission_ns(machine.pending_ms // BLOCK_MS, longest) - 1) // rule.slice_ns)
+    return REACHED_END, ticks.size, n_out, due

@@ -73,6 +73,7 @@ class DecodingStage:
         self._skill = SkillMeter(place, thresholds)
         self._places = np.full(len(place.symbols), -1, np.int64)
         self._touched = np.zeros(len(place.symbols), np.int64)
+        self._room(0)
 
     def start(self) -> State:
         n = len(self._place.symbols)
@@ -88,27 +89,34 @@ class DecodingStage:
 
     def step(self, state: State, x: ScoreRange) -> tuple[State, SliceOut]:
         gated = x.gated
-        count = gated.ticks.size
-        dead = np.sort(np.concatenate([r.a["slice"] for r in gated.rows if r.table == "dead_letters"] or [_NO_SLICES]))
+        letters = [r.a["slice"] for r in gated.rows if r.table == "dead_letters"]
+        dead = np.sort(np.concatenate(letters)) if letters else _NO_SLICES
         rows = list(gated.rows)
-        signals, quotes = np.zeros(count, _SIGNAL_BYTES), np.zeros(count, SLICE_QUOTE)
+        most = gated.ticks.size + dead.size
+        if most > self._statistics.size:
+            self._room(most)
         n_signals = n_quotes = 0
-        if count or dead.size:
-            statistics = np.zeros(count + dead.size, STATISTICS)
+        if most:
             n_signals, n_quotes, n_stats = kernels.decode(
                 gated.ticks, gated.slices, gated.gate, x.use, x.score, x.input_spikes, x.hidden_spikes, self._place.local,
                 self._tradeable, self._enter, self._leave, self._curves, self._bounds, self._sessions, self._min_interval_ns,
                 self._model, dead, self._place.settings.slice_ns, state["action"], state["changed_ns"], state["quote_ok"],
-                state["session"], state["signal_n"], state["statistics_n"], signals, quotes, statistics, self._places, self._touched,
+                state["session"], state["signal_n"], state["statistics_n"], self._signals, self._quotes, self._statistics,
+                self._places, self._touched,
             )  # fmt: skip
-            made = signals[:n_signals].view(SIGNAL)
-            rows += rows_by_symbol("signals", made, self._place)
-            rows.append(Rows("statistics", shard_key(gated.shard), statistics[:n_stats].copy()))
+            rows += rows_by_symbol("signals", self._signals[:n_signals].view(SIGNAL), self._place)
+            rows.append(Rows("statistics", shard_key(gated.shard), self._statistics[:n_stats].copy()))
         rows += self._skill.step(state["skill"], x)
-        out = SliceOut(
-            gated.shard, gated.lo, gated.hi, signals[:n_signals].view(SIGNAL).copy(), quotes[:n_quotes].copy(), tuple(rows), gated
-        )
-        return state, out
+        signals, quotes = self._signals[:n_signals].view(SIGNAL).copy(), self._quotes[:n_quotes].copy()
+        return state, SliceOut(gated.shard, gated.lo, gated.hi, signals, quotes, tuple(rows), gated)
+
+    def _room(self, most: int) -> None:
+        """Arrays into which a range of so many ticks and dead letters is decoded. They are kept: fresh pages would cost more than the
+        decoding. The kernel writes every field of a row but the padding.
+        """
+        most = 1 << (most - 1).bit_length() if most else 0
+        self._signals, self._quotes = np.zeros(most, _SIGNAL_BYTES), np.zeros(most, SLICE_QUOTE)
+        self._statistics = np.zeros(most, STATISTICS)
 
 
 _SIGNAL_BYTES = compilable(SIGNAL)
