@@ -31,7 +31,19 @@ DT_MS, TAU_MS, THRESHOLD_MV, DRIVE_MV, REFRACTORY_STEPS = 0.1, 10.0, 10.0, 12.0,
 
 
 @njit(nogil=True, cache=True)
-def step_often(v: Any, pending: Any, refractory: Any, spikes: Any, size: int, decay: Any, drive: Any, threshold: Any, reset: Any, held: Any, often: int) -> int:  # fmt: skip
+def step_often(
+    v: Any,
+    pending: Any,
+    refractory: Any,
+    spikes: Any,
+    size: int,
+    decay: Any,
+    drive: Any,
+    threshold: Any,
+    reset: Any,
+    held: Any,
+    often: int,
+) -> int:
     """`often` steps. Returns how many spikes there were."""
     total = 0
     for _ in range(often):
@@ -44,7 +56,13 @@ def population_of(neurons: int, seed: int) -> tuple[Any, ...]:
     state = lif_state(-(-neurons // 64) * 64)
     state.v[:] = np.random.default_rng(seed).uniform(0, THRESHOLD_MV, state.size)
     decay = exp64(-DT_MS / TAU_MS)
-    numbers = (np.float32(decay), np.float32(DRIVE_MV * (1 - decay)), np.float32(THRESHOLD_MV), np.float32(0), np.int8(REFRACTORY_STEPS + 1))
+    numbers = (
+        np.float32(decay),
+        np.float32(DRIVE_MV * (1 - decay)),
+        np.float32(THRESHOLD_MV),
+        np.float32(0),
+        np.int8(REFRACTORY_STEPS + 1),
+    )
     return state.v, state.pending, state.refractory, state.spikes, state.size, *numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -49,8 +50,6 @@ def recorded_equity(say: Callable[[str], None]) -> Path:
 
 def _importer_digest() -> str:
     """Changes with the importers' code, so that a tape of an older importer is not measured."""
-    import hashlib
-
     digest = hashlib.sha256()
     for file in sorted(Path(importers.__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())

@@ -1,6 +1,6 @@
 """The benchmarks by name: runs them, checks the names, keeps the results.
 
-    spiketape bench [NAME...]          python -m benchmarks.replay
+spiketape bench [NAME...]          python -m benchmarks.replay
 """
 
 from __future__ import annotations

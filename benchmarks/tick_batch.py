@@ -41,8 +41,8 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     spikes = sum(x.spikes.neuron.size for _, x in ranges) / ticks
     fired = sum(int(stage.step(stage.start(), x)[1].hidden_spikes.sum()) for stage, x in stepping) / ticks
     note = (
-        f"{ticks:,} ticks of 16 symbols, {spikes:.1f} input and {fired:.1f} hidden spikes each, thread CPU time; goal for any network up to 256 "
-        "hidden: under 1000. snnTorch, Norse and NEST are not installed; GOALS, from another machine: 195, 160 and 19 us"
+        f"{ticks:,} ticks of 16 symbols, {spikes:.1f} input and {fired:.1f} hidden spikes each, thread CPU time; goal for any network "
+        "up to 256 hidden: under 1000. snnTorch, Norse and NEST are not installed; GOALS, from another machine: 195, 160 and 19 us"
     )
     return {NAME: figure(runs, "ns per tick", "under", GOAL_NS, note, "the same network in NumPy", statistics.median(peer_ns))}
 

@@ -41,7 +41,8 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     busiest = max(ones[-1]["stages"].items(), key=lambda kv: kv[1]["cpu_s"])
     note = (
         f"wall {one:.2f} s with one worker, {two:.2f} s with two (CPU {one_cpu:.2f} and {two_cpu:.2f} s); wall time of a shared machine; "
-        f"busiest step {busiest[0]} with {busiest[1]['cpu_s']:.2f} CPU s, account {ones[-1]['stages']['account']['cpu_s']:.2f} s on one worker"
+        f"on one worker the busiest step is {busiest[0]} with {busiest[1]['cpu_s']:.2f} CPU s, and account, which is one key, takes "
+        f"{ones[-1]['stages']['account']['cpu_s']:.2f} s"
     )
     ratios = [a["wall_s"] / b["wall_s"] for a, b in zip(ones, twos, strict=True)]
     peer = "a compiled loop on two plain threads"
