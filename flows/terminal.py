@@ -38,9 +38,9 @@ def say(text: str) -> None:
     stderr.print(text, highlight=False, soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> Table:
-    """A table; the columns numbered in `right` are aligned to the right."""
-    out = Table(title=title, title_justify="left", title_style="bold")
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = (), header: bool = True) -> Table:
+    """A table; the columns numbered in `right` are aligned to the right. `header`: whether it shows the columns' names."""
+    out = Table(title=title, title_justify="left", title_style="bold", show_header=header, padding=(0, 1))
     for i, column in enumerate(columns):
         out.add_column(column, justify="right" if i in right else "left", overflow="fold")
     for row in rows:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.terminal import Json, parsed_duration, print_json, progress, say, stdout, table
+from flows.terminal import Json, iso_time, parsed_duration, print_json, progress, say, stdout, table
 from schemas.errors import TapeError, UsageError
+
+if TYPE_CHECKING:
+    from operators.sources.tape.describe import TapeDescription
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new tape.", show_default=False)]
 Partitions = Annotated[int, typer.Option(min=1, max=1024, help="Files that the tape is split into, by symbol.")]
@@ -106,21 +109,40 @@ def tape_command(
         raise TapeError(told.damage)
 
 
-def _show(told: object) -> None:
-    d = told.model_dump(mode="json")  # type: ignore[attr-defined]
-    plain = [(k, f"{v:,}" if isinstance(v, int) and not k.endswith("_ns") else v) for k, v in d.items() if not isinstance(v, (list, dict))]
-    stdout.print(table(f"tape {d['path']}", ("", ""), plain))
-    for name in ("symbols", "partitions"):
-        rows = d.get(name) or []
-        if rows:
-            columns = [c for c in rows[0] if not c.endswith(("xxh3_128",))]
-            stdout.print(table(name, columns, [[_cell(c, r[c]) for c in columns] for r in rows], right=range(1, len(columns))))
+def _show(told: TapeDescription) -> None:
+    """What is on a tape, in tables that fit 80 columns: one line for each symbol and each partition."""
+    what = [
+        ("tape", told.path),
+        ("time (UTC)", f"{iso_time(told.first_ts_ns)} to {iso_time(told.last_ts_ns)}"),
+        ("ticks", f"{told.rows:,} ({', '.join(f'{kind} {n:,}' for kind, n in told.kinds.items())})"),
+        ("late", f"{told.late:,} ticks, at most {_milliseconds(told.largest_late_ns)} ms"),
+        ("gaps", f"{told.gaps:,}, {told.missing:,} venue sequence numbers missing"),
+        ("layout", f"version {told.version}, {len(told.partitions)} partitions of {told.shards} shards"),
+        ("imported", "-" if told.imported is None else ", ".join(f"{k.replace('_', ' ')} {n:,}" for k, n in told.imported.items())),
+        ("hash", told.tape_hash),
+        ("checksums", "all fit" if told.damage is None else f"DAMAGED: {told.damage}"),
+    ]
+    stdout.print(table("", ("", ""), what, header=False))
+    kinds = list(told.kinds)
+    columns = ("symbol", "first (UTC)", "last", *kinds, "late", "gaps")
+    rows = [
+        (s.symbol, _minute(s.first_ts_ns), _minute(s.last_ts_ns), *(f"{s.kinds.get(k, 0):,}" for k in kinds), f"{s.late:,}", f"{s.gaps:,}")
+        for s in told.symbols
+    ]
+    stdout.print(table("symbols", columns, rows, right=range(3, len(columns))))
+    files = [
+        (p.file, f"{p.symbols:,}", f"{p.rows:,}", f"{p.bytes / 2**20:,.1f}", _minute(p.first_ts_ns), _minute(p.last_ts_ns))
+        for p in told.partitions
+    ]
+    stdout.print(table("partitions", ("file", "symbols", "ticks", "MiB", "first (UTC)", "last"), files, right=(1, 2, 3)))
 
 
-def _cell(column: str, value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v:,}" for k, v in value.items())
-    return f"{value:,}" if isinstance(value, int) and not column.endswith("_ns") else str(value)
+def _minute(ts_ns: int | None) -> str:
+    return iso_time(ts_ns)[5:16].replace("T", " ") or "-"
+
+
+def _milliseconds(ns: int) -> str:
+    return f"{ns / 1e6:,.3f}".rstrip("0").rstrip(".")
 
 
 def bars_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -13,6 +14,9 @@ from operators.sinks.runfolder import RunFolder
 from schemas.errors import LakeError, UsageError
 from schemas.tables import TABLES
 
+READING: Final = ("SELECT", "WITH", "FROM", "SHOW", "EXPLAIN")
+"""First words of SQL that only reads."""
+
 
 def query(run: Path, sql: str) -> pl.DataFrame:
     """The answer to one SELECT over the tables of spec/interface.md; only the columns that it needs are read.
@@ -20,6 +24,10 @@ def query(run: Path, sql: str) -> pl.DataFrame:
     A table that a run in progress has not written yet is empty. Raises UsageError for SQL that polars does not take, naming the
     tables there are; LakeError where the lake cannot be read.
     """
+    verb = sql.lstrip("( \t\r\n").partition(" ")[0].split("\n")[0].upper()
+    if verb not in READING:
+        msg = f"the query must begin with one of {', '.join(READING)}, given {sql[:40]!r}"
+        raise UsageError(msg)
     reader = LakeReader(RunFolder(run).lake)
     there = set(reader.names())
     empty = Columns("", 1, (), (), (), {})

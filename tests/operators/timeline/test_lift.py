@@ -139,7 +139,7 @@ def test_an_error_in_a_stage_names_step_key_and_slices() -> None:
 
 
 BACK_PRESSURE = """
-import resource, sys, threading, time
+import sys, threading, time
 from datetime import timedelta
 import bytewax.operators as op, numpy as np
 from bytewax.dataflow import Dataflow
