@@ -90,8 +90,8 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     quarters = statistics.quantiles(growths, n=4)
     note = (
         f"{least.size} passes over {TAPE_TICKS:,} ticks after {WARM_LOOPS} to warm up, lake and recovery on; half of the slopes "
-        f"between passes lie in {quarters[0]:+.1f} to {quarters[2]:+.1f}; least held in a pass {least[0]:.1f} MB at first, {least[-1]:.1f} MB at last; "
-        f"at most {megabytes.max():.0f} MB of its own and {shared:.0f} MB of mapped files; one run"
+        f"between passes lie in {quarters[0]:+.1f} to {quarters[2]:+.1f}; least held in a pass {least[0]:.1f} MB at first, "
+        f"{least[-1]:.1f} MB at last; at most {megabytes.max():.0f} MB of its own and {shared:.0f} MB of mapped files; one run"
     )
     return {NAME: figure([middle], "MB per 100 M ticks", "under", GOAL_MB, note)}
 
