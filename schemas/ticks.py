@@ -64,6 +64,9 @@ FLAG_SUSPICIOUS: Final = 2  # the recorder marked the row as suspicious
 FLAG_TIME_REFUSED: Final = 4  # set by the source: a time that cannot be true; the gate makes it a dead letter
 FLAG_CORPORATE_ACTION: Final = 8  # a split or the like takes effect here
 
+END: Final = 2**62
+"""The mark after the final one: nothing ever follows. What measures can wait no longer; an account does not live through it."""
+
 Ticks = npt.NDArray[np.void]
 """One-dimensional array of dtype TICK_V1."""
 

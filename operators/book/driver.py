@@ -44,6 +44,7 @@ from schemas.orders import ReportKind, Reports, Requests
 from schemas.ranges import SLICE_QUOTE, SliceOut
 from schemas.settings import Settings
 from schemas.tables import SIGNAL, Rows
+from schemas.ticks import END
 
 SECONDS_AT_ONCE: Final = 1024
 VISIBLE: Final = Report._fields.index("visible")
@@ -111,8 +112,11 @@ class AccountStage:
         return summary_of(self.book, state["book"])
 
     def step(self, state: State, x: tuple[SliceOut, ...]) -> tuple[State, tuple[Rows, ...]]:
-        """Takes the next range. Raises ValueError where the shards or the slices are not the expected ones."""
+        """Takes the next range; one that ends with END only passes rows on. ValueError: other shards or slices than expected."""
         lo, hi = self._checked(state, x)
+        passed = tuple(r for o in x for r in o.rows)
+        if hi >= END:
+            return state, passed
         book = state["book"]
         rows = RowBook(self.book.key, book["n"])
         desk = self.book.desk(book, rows)
@@ -128,7 +132,6 @@ class AccountStage:
         book["orders"] = desk.close(hi * self._slice_ns)
         state["venue"] = work.close()
         state["at"] = hi
-        passed = tuple(r for o in x for r in o.rows)
         return state, passed + rows.take()
 
     def _checked(self, state: State, x: tuple[SliceOut, ...]) -> tuple[int, int]:

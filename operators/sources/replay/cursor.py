@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from operators.sources.replay.kernels import count_by_shard, slices_of, split_by_shard
 from operators.timeline.aligner import NOTHING_SENT
-from schemas.ticks import FLAG_TIME_REFUSED, Mark, TickBatch, Ticks
+from schemas.ticks import END, FLAG_TIME_REFUSED, Mark, TickBatch, Ticks
 
 Message = TickBatch | Mark
 
@@ -30,20 +30,30 @@ class ReadableTape(Protocol):
 
 @dataclass
 class Position:
-    """Where a cursor stands: next offset and running slice by partition, and whether the final mark has been sent."""
+    """Where a cursor stands: next offset and running slice by partition.
+
+    `closed`: the final mark, which closes the last slice, has been sent; `finished`: the mark END too, nothing follows.
+    """
 
     offsets: list[int]
     running: list[int]
+    closed: bool = False
     finished: bool = False
 
     VERSION = 1
 
     def snapshot(self) -> dict[str, Any]:
-        return {"version": self.VERSION, "offsets": list(self.offsets), "running": list(self.running), "finished": self.finished}
+        return {
+            "version": self.VERSION,
+            "offsets": list(self.offsets),
+            "running": list(self.running),
+            "closed": self.closed,
+            "finished": self.finished,
+        }
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> Position:
-        return cls(list(state["offsets"]), list(state["running"]), state["finished"])
+        return cls(list(state["offsets"]), list(state["running"]), state["closed"], state["finished"])
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,9 @@ class TapeCursor:
         if not live:
             if position.finished:
                 return position, []
-            final = max(position.running) + 1
-            marks: list[Message] = [Mark(s, p, final) for i, s in enumerate(self._shards) for p in self._feeds[i]]
-            return Position(list(position.offsets), list(position.running), True), marks
+            last = END if position.closed else max(position.running) + 1
+            marks: list[Message] = [Mark(s, p, last) for i, s in enumerate(self._shards) for p in self._feeds[i]]
+            return Position(list(position.offsets), list(position.running), True, position.closed), marks
         share = max(1, batch_ticks // len(live))
         views = [self._view(p, position, share) for p in live]
         horizons = [int(v.slices[-1]) for v in views if v.more]
