@@ -17,7 +17,8 @@ def skill_section(f: Findings, page: Page) -> list[Cell]:
         note(
             "Share of right predictions of the next change of the mid, one per spell of an unchanged mid, at the threshold of each "
             "share that is frozen in the model. Headline: 150 ms (one slice and the median order latency). Brackets: 95% intervals, "
-            "bootstrap of 5-minute blocks, 1,000 draws. Chance is 50%. “Better”: the interval of the difference on the same blocks lies "
+            "bootstrap of 5-minute blocks, 1,000 draws; a block that the end of the tape cuts is left out. Chance is 50%. "
+            "“Better”: the interval of the difference on the same blocks lies "
             "above zero."
         )
     ]

@@ -21,6 +21,8 @@ def print_report(run: dict[str, Any]) -> None:
     stdout.print(table("run", ("", ""), _what(run)))
     if run["skill"]:
         stdout.print(_skill(run))
+    else:
+        stdout.print("skill: nothing to tell; no block of five minutes was closed within the run, or there is no lake")
     stdout.print(_money(run))
     stdout.print(table("orders", ("", "number"), _orders(run), right=(1,)))
     stdout.print(_stages(run))

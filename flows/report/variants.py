@@ -2,13 +2,12 @@
 
 Other fill rules and latencies change the venue only, so they take the signals of the run. Controls change the signals only:
 
-- `random 1..n`: from flat to flat, a symbol's signals keep their times and are mirrored as a whole by the toss of a coin (schemas.exact):
-as
-  many entries, turns and exits as the run's signals, at the same moments, with directions that know nothing;
+- `random 1..n`: from flat to flat, a symbol's signals keep their times and are mirrored as a whole by the toss of a coin
+  (schemas.exact): as many entries, turns and exits as the run's signals, at the same moments, with directions that know nothing;
 - `right at these moments`: each signal that takes a side takes that of the next change of the mid after 150 ms, where there is one;
-- `oracle`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the side of the next change. It shows what
-  knowing the next change is worth to this book, with its order types and holding times; measures.ceilings has the taker that leaves at
-  the change.
+- `oracle`: at each change of the mid (at most one new action a symbol and `signal.min_interval_ms`) the side of the next change. It
+  shows what knowing the next change is worth to this book, with its order types and holding times; measures.ceilings has the taker
+  that leaves at the change.
 
 Other slices (W) change when everything is decided, so each needs a pass of its own. A long tape is covered up to a stated number of ticks.
 Where all of it is covered, the account computed here under the run's own settings must equal the run's to the last digit; where not, its
