@@ -178,7 +178,7 @@ class Book:
                 return
             deal = state["deals"][symbol] = stray_deal(order.side)
         if kind == ReportKind.FILL:
-            trade = (order.side, int(r["price"]), int(r["quantity"]))
+            trade = (order.side, r["price"], r["quantity"])
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
                 self._fill(state, desk, deal, order, report, r)
         elif kind == ReportKind.TRIGGERED:
@@ -195,7 +195,7 @@ class Book:
         state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
         deal["due_ns"] = 0
 
-    def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: np.void) -> None:
+    def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: dict[str, int]) -> None:
         symbol, side = order.symbol, order.side
         market = self.markets[symbol]
         if not market.listing.same_currency:
@@ -204,7 +204,7 @@ class Book:
                 "make the instrument not tradeable or keep its own account"
             )
             raise CurrencyError(msg)
-        ts_ns, price, quantity, liquidity = int(r["ts_ns"]), int(r["price"]), int(r["quantity"]), int(r["liquidity"])
+        ts_ns, price, quantity, liquidity = r["ts_ns"], r["price"], r["quantity"], r["liquidity"]
         scale = market.listing.scale
         notional = price * quantity * scale
         fee = market.fees.charge(account_of(deal, order.order_n)["fees"], side, quantity, notional, liquidity)
@@ -213,7 +213,7 @@ class Book:
         state["money"][BASE2] -= 2 * (side * notional + fee)
         state["weight"][symbol] = position["quantity"] * scale
         revalue(state["market"], state["weight"], state["money"])
-        desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, int(r["queue_ahead"]), symbol, side, liquidity)
+        desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, r["queue_ahead"], symbol, side, liquidity)
         bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
         desk.rows.position(desk.k, desk.now, symbol, position, bid + ask, scale, market.listing.size_exponent)
         tally = tally_of(state, symbol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,6 +17,10 @@ from schemas.tables import OrderType
 
 ACCOUNT_PLACE: Final = 0
 NO_ORDER: Final = -1
+
+_RECORD: Final = Struct("<9q2IBb3B3x")
+"""EXECUTION_REPORT as a plain structure: unpacking it is several times faster than reading a NumPy record field by field."""
+_NAMES: Final = tuple(name for name in EXECUTION_REPORT.names or () if name != "pad")
 
 
 class Report(NamedTuple):
@@ -32,10 +37,9 @@ class Report(NamedTuple):
     mid2_before: int
     record: bytes
 
-    def fields(self) -> np.void:
-        """The EXECUTION_REPORT record."""
-        fields: np.void = np.frombuffer(self.record, EXECUTION_REPORT)[0]
-        return fields
+    def fields(self) -> dict[str, int]:
+        """The fields of the EXECUTION_REPORT record."""
+        return dict(zip(_NAMES, _RECORD.unpack(self.record), strict=True))
 
 
 Kept = tuple[int, int, int, int, int, int, bytes]
@@ -44,10 +48,12 @@ Kept = tuple[int, int, int, int, int, int, bytes]
 
 def kept(reports: Reports, mid2: Sequence[int]) -> list[Kept]:
     """Reports as they wait in a state; `mid2`: by symbol, bid + ask before."""
-    size = EXECUTION_REPORT.itemsize
+    size = _RECORD.size
     raw = reports.tobytes()
-    heads = zip(*(reports[name].tolist() for name in ("visible", "known_ts_ns", "order_n", "exec_n", "kind", "symbol")), strict=True)
-    return [(v, t, n, e, kind, int(mid2[s]), raw[i * size : (i + 1) * size]) for i, (v, t, n, e, kind, s) in enumerate(heads)]
+    return [
+        (visible, known, n, exec_n, kind, mid2[symbol], raw[i * size : (i + 1) * size])
+        for i, (_, known, _, visible, n, *_, symbol, exec_n, kind, _, _, _, _) in enumerate(_RECORD.iter_unpack(raw))
+    ]
 
 
 class Desk:

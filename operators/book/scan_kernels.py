@@ -41,6 +41,22 @@ NOTHING, DECIDE, FULL, TOO_LARGE = range(4)
 
 
 @njit(nogil=True, cache=True)
+def merge(slices: Any, lo: int, place: Any, order: Any) -> None:
+    """Stable order of rows by slice, by counting: `slices` int64 (n,) >= `lo`, result in `order` int64 (n,).
+
+    `place` int64 (largest slice - lo + 2,), all 0: work space.
+    """
+    for i in range(slices.size):
+        place[slices[i] - lo + 1] += 1
+    for k in range(1, place.size):
+        place[k] += place[k - 1]
+    for i in range(slices.size):
+        k = slices[i] - lo
+        order[place[k]] = i
+        place[k] += 1
+
+
+@njit(nogil=True, cache=True)
 def close_second(money: Any, before: int, slice_ns: int, seconds: Any, made: int) -> int:
     """Adds the row of the pending second if its last slice is before `before`; returns the number of rows."""
     if money[PENDING] == 0:

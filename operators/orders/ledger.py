@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from enum import IntEnum
 from operator import attrgetter
@@ -21,7 +21,7 @@ RETENTION_NS: Final = 300_000_000_000
 
 _FIELDS: Final = attrgetter(*(f.name for f in fields(Order)))
 
-_EVENTS: Final = {
+_EVENTS: Final[Mapping[int, OrderEvent]] = {
     ReportKind.ACK: OrderEvent.ACK,
     ReportKind.FILL: OrderEvent.FILL,
     ReportKind.CANCELLED: OrderEvent.CANCEL,
@@ -142,15 +142,18 @@ class OrderLedger:
         self._advance(order, OrderEvent.REQUEST_CANCEL, ts_ns, slice_, reason)
         return self._request(order, Operation.CANCEL, ts_ns)
 
-    def apply(self, report: np.void, ts_ns: int, slice_: int) -> Applied:
-        """Moves an order on by a report (EXECUTION_REPORT record). Late, repeated, impossible and unknown reports change nothing."""
+    def apply(self, report: np.void | Mapping[str, int], ts_ns: int, slice_: int) -> Applied:
+        """Moves an order on by a report: an EXECUTION_REPORT record, or its fields by name.
+
+        Late, repeated, impossible and unknown reports change nothing.
+        """
         order = self._orders.get(int(report["order_n"]))
         if order is None or self._forgotten(order, ts_ns):
             return Applied(Outcome.UNKNOWN, None, 0)
         if order.seen(int(report["exec_n"])):
             return Applied(Outcome.REPEATED, order, 0)
-        event, quantity = _EVENTS[ReportKind(int(report["kind"]))], int(report["quantity"])
-        reason = Reason(int(report["reason"]))
+        event, quantity = _EVENTS[int(report["kind"])], int(report["quantity"])
+        reason = int(report["reason"])
         before = order.state
         if event == OrderEvent.FILL and before == OrderState.CANCELLED:
             reason = Reason.FILL_AFTER_CANCEL
@@ -172,7 +175,7 @@ class OrderLedger:
         advance(order, event, ts_ns)
         self._note(order, ts_ns, slice_, reason)
 
-    def _note(self, order: Order, ts_ns: int, slice_: int, reason: Reason) -> None:
+    def _note(self, order: Order, ts_ns: int, slice_: int, reason: int) -> None:
         head = (self.next_row_n, slice_, ts_ns, order.order_n, order.quantity, order.filled)
         self._rows.append((*head, order.price, order.stop_price, order.symbol, order.type, order.side, order.state, reason))
         self.next_row_n += 1
