@@ -1,0 +1,221 @@
+"""Messages that are rarer than ticks, as validated JSON: signal, intent, verdict, order, execution, position, equity, control.
+
+A table's integer row (schemas/tables.py) and its message say the same: `message_of` reads a row into its message with exact
+decimals, and the message's `row` gives the row back. Every message carries the deterministic id of its row.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from schemas.instruments import InstrumentList
+from schemas.tables import (
+    MONEY_EXPONENT,
+    NO_SYMBOL,
+    TABLES,
+    Action,
+    Intent,
+    Liquidity,
+    OrderState,
+    OrderType,
+    Side,
+)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")]
+_SCALES: Final = {"_e6": 6, "_e8": 8, "_e10": MONEY_EXPONENT}
+_PRICES: Final = frozenset(("price", "stop_price"))
+_SIZES: Final = frozenset(("quantity", "filled", "queue_ahead", "largest_passing"))
+_CODES: Final = {"action": Action, "side": Side, "type": OrderType, "state": OrderState, "liquidity": Liquidity, "intent": Intent}
+
+
+class Message(BaseModel):
+    """What every message carries: its row's id, n, slice and event time (ns UTC)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_.-]+/[a-z_]+/[A-Za-z0-9_.:/#-]+/[0-9]+$")
+    n: int = Field(ge=0)
+    slice: int
+    ts_ns: int
+
+
+class SignalMessage(Message):
+    """A symbol's action changed."""
+
+    symbol: Name
+    action: Literal["sell", "hold", "buy"]
+    score: Decimal
+    confidence: Decimal = Field(ge=0, le=1)
+    model: int = Field(ge=0, lt=2**64)
+
+
+class IntentMessage(BaseModel):
+    """What the book wants to do before risk has judged it: quantity and stop come with every intent to enter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: Name
+    symbol: Name
+    intent: Literal["enter_long", "enter_short", "exit", "stop", "flatten", "reprice", "change_mode"]
+    slice: int
+    quantity: Decimal = Field(ge=0)
+    stop_price: Decimal | None = None
+
+
+class VerdictMessage(Message):
+    """Risk's answer to an intent: the rule, its number and limit, and the largest quantity that would have passed."""
+
+    account: Name
+    symbol: Name | None
+    intent: str
+    approved: bool
+    rule: int = Field(ge=0)
+    value: Decimal
+    limit: Decimal
+    quantity: Decimal
+    largest_passing: Decimal
+
+
+class OrderMessage(Message):
+    """An order's transition to `state`."""
+
+    account: Name
+    symbol: Name
+    order_n: int = Field(ge=0)
+    type: Literal["market", "limit", "stop"]
+    side: Literal["buy", "sell"]
+    state: str
+    quantity: Decimal
+    filled: Decimal
+    price: Decimal
+    stop_price: Decimal
+    reason: int = Field(ge=0)
+
+
+class ExecutionMessage(Message):
+    """A fill, or a part of one."""
+
+    account: Name
+    symbol: Name
+    order_n: int = Field(ge=0)
+    side: Literal["buy", "sell"]
+    quantity: Decimal = Field(gt=0)
+    price: Decimal = Field(gt=0)
+    fee: Decimal
+    liquidity: Literal["maker", "taker"]
+    queue_ahead: Decimal
+
+
+class PositionMessage(Message):
+    """A position after a change."""
+
+    account: Name
+    symbol: Name
+    quantity: Decimal
+    average_cost: Decimal
+    realised: Decimal
+    unrealised: Decimal
+
+
+class EquityMessage(Message):
+    """An account's equity at the end of a second of event time in which it changed."""
+
+    account: Name
+    equity: Decimal
+    cash: Decimal
+    drawdown: Decimal = Field(ge=0)
+    exposure: Decimal
+
+
+class ControlMessage(BaseModel):
+    """A command of an operator: a mode, a limit, a silent partition left out. `effective_slice` is stamped by the book on acceptance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
+    account: Name | None = None
+    kind: Literal["pause", "reduce", "emergency", "resume", "exclude_partition", "change_limit"]
+    arguments: dict[str, str] = Field(default_factory=dict)
+    reason: str = Field(min_length=1, max_length=500)
+    effective_slice: int | None = None
+
+
+MESSAGES: Final[dict[str, type[Message]]] = {
+    "signals": SignalMessage,
+    "verdicts": VerdictMessage,
+    "orders": OrderMessage,
+    "executions": ExecutionMessage,
+    "positions": PositionMessage,
+    "equity": EquityMessage,
+}
+
+
+def message_of(table: str, key: str, deployment: str, row: np.void, instruments: InstrumentList) -> Message:
+    """The message of a row of `table` that belongs to `key` (a symbol, or an account). KeyError for a table without messages."""
+    kind = MESSAGES[table]
+    names = row.dtype.names or ()
+    symbol = int(row["symbol"]) if "symbol" in names else NO_SYMBOL
+    values: dict[str, Any] = {"id": f"{deployment}/{table}/{key}/{int(row['n'])}"}
+    if "account" in kind.model_fields:
+        values["account"] = key
+    if "symbol" in kind.model_fields:
+        values["symbol"] = None if symbol == NO_SYMBOL else instruments.instruments[symbol].symbol
+    for name in names:
+        if name not in ("symbol", "pad"):
+            field, value = _shown(name, int(row[name]), symbol, instruments)
+            values[field] = value
+    return kind(**values)
+
+
+def row_of(table: str, message: Message, instruments: InstrumentList) -> np.void:
+    """The integer row of a message, the inverse of `message_of`."""
+    row = np.zeros(1, TABLES[table])
+    symbol_name = getattr(message, "symbol", None)
+    symbol = NO_SYMBOL if symbol_name is None else instruments.id_of(symbol_name)
+    for name in row.dtype.names or ():
+        if name == "symbol":
+            row["symbol"] = symbol
+        elif name != "pad":
+            row[name] = _stored(name, getattr(message, _field(name)), symbol, instruments)
+    stored: np.void = row[0]
+    return stored
+
+
+def _field(name: str) -> str:
+    for suffix in _SCALES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _exponent(name: str, symbol: int, instruments: InstrumentList) -> int | None:
+    """Decimal places of a field, None where it is no decimal. Rows without an instrument show sizes as they are."""
+    for suffix, places in _SCALES.items():
+        if name.endswith(suffix):
+            return places
+    if name in _PRICES | _SIZES:
+        if symbol == NO_SYMBOL:
+            return 0
+        i = instruments.instruments[symbol]
+        return i.price_exponent if name in _PRICES else i.size_exponent
+    return None
+
+
+def _shown(name: str, value: int, symbol: int, instruments: InstrumentList) -> tuple[str, Any]:
+    if name in _CODES:
+        return name, _CODES[name](value).name.lower()
+    if name == "approved":
+        return name, bool(value)
+    places = _exponent(name, symbol, instruments)
+    return _field(name), value if places is None else Decimal(value).scaleb(-places)
+
+
+def _stored(name: str, value: Any, symbol: int, instruments: InstrumentList) -> int:
+    if name in _CODES:
+        return int(_CODES[name][value.upper()])
+    places = _exponent(name, symbol, instruments)
+    return int(value) if places is None else int(value.scaleb(places))
