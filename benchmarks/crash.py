@@ -2,7 +2,8 @@
 
     python -m benchmarks.crash TAPE --kills 30 --terms 10 --seed 1
 
-Prints one JSON object; exits 1 if the hash differs, the lake has a gap or a double, or most attempts did not resume in the middle.
+Prints one JSON object; exits 1 if the hash differs, the lake has a gap or a double, most attempts did not resume in the
+middle, or none found the lake ahead of its recovery point (epochs are short, so that some do).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class CrashReport:
     def ok(self) -> bool:
         same = self.hash == self.undisturbed_hash and self.problems == 0
         drained = all(code in (0, 128 + signal.SIGTERM) for code in self.exit_codes)
-        return same and drained and self.resumed * 2 > self.kills + self.terms
+        return same and drained and self.resumed * 2 > self.kills + self.terms and self.rows_skipped > 0
 
 
 def replay_command(tape: Path, out: Path, speed: float | None, workers: int, epoch_s: float, extra: list[str]) -> list[str]:
@@ -53,7 +54,7 @@ def replay_command(tape: Path, out: Path, speed: float | None, workers: int, epo
 
 
 def crash_trial(
-    tape: Path, folder: Path, kills: int, terms: int, seed: int, speed: float, epoch_s: float = 0.2, extra: list[str] | None = None
+    tape: Path, folder: Path, kills: int, terms: int, seed: int, speed: float, epoch_s: float = 0.05, extra: list[str] | None = None
 ) -> CrashReport:
     """Runs a tape once undisturbed and once with `kills` SIGKILLs and `terms` SIGTERMs at random moments, in random order."""
     report = CrashReport()

@@ -85,7 +85,7 @@ def load_model(path: Path | None = None) -> TickNetwork:
 
 
 def save_model(model: TickNetwork, path: Path) -> TickNetwork:
-    """Writes a model file (whole or not at all) and returns the model as it reads back, with its digest and manifest.
+    """Writes a model file (whole or not at all, its folder too) and returns the model as it reads back, with its digest and manifest.
 
     Raises ModelError where it cannot be written.
     """

@@ -38,7 +38,7 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
     try:
         known: dict[str, int] = json.loads(registry.read_text())
     except (OSError, ValueError) as e:
-        msg = f"{registry} cannot be read ({e}); the recovery directory is damaged: restore a savepoint or start over with --fresh"
+        msg = f"{registry} cannot be read ({e}); the recovery directory is damaged: start over with --fresh"
         raise StateMismatchError(msg) from e
     _compared(directory, known, steps)
     resumed = False
@@ -71,7 +71,7 @@ def _reading(part: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as db:
             yield db
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as e:
-        msg = f"{part} cannot be read ({e}): the recovery store is damaged; restore a savepoint or start over with --fresh"
+        msg = f"{part} cannot be read ({e}): the recovery store is damaged; start over with --fresh"
         raise SpiketapeError(msg) from e
 
 
