@@ -60,7 +60,7 @@ def _check_whole(part: Path) -> None:
     with _reading(part) as db:
         for step, key, stored in db.execute("SELECT step_id, state_key, ser_change FROM snaps WHERE ser_change IS NOT NULL"):
             if not stored_is_whole(stored):
-                msg = f"{part}: the state of step {step!r}, key {key!r}, is damaged; restore a savepoint or start over with --fresh"
+                msg = f"{part}: the state of step {step!r}, key {key!r}, is damaged; start over with --fresh"
                 raise SpiketapeError(msg)
 
 
@@ -110,7 +110,7 @@ def _stored(part: Path) -> tuple[set[str], bool]:
     """Step ids with a snapshot in one SQLite part, and whether an epoch was ever completed there."""
     with _reading(part) as db:
         if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-            msg = f"{part} is damaged (SQLite finds no integrity); restore a savepoint or start over with --fresh"
+            msg = f"{part} is damaged (SQLite finds no integrity); start over with --fresh"
             raise SpiketapeError(msg)
         stored = {row[0] for row in db.execute("SELECT DISTINCT step_id FROM snaps")}
         resumes = db.execute("SELECT count(*) FROM fronts WHERE worker_frontier > 1").fetchone()[0] > 0
