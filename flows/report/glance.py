@@ -64,12 +64,10 @@ def warnings(f: Findings) -> list[str]:
         found.append(f"Only {f.skill['blocks']} blocks of five minutes: the intervals of skill are too narrow to be trusted.")
     days = days_of(f.market)
     if days < SHARPE_DAYS:
-        found.append(
-            f"{days} day{'s' if days != 1 else ''} of market: no Sharpe ratio is given below {SHARPE_DAYS} days, and profit is mostly "
-            "chance."
-        )
+        counted = f"{days} day{'s' if days != 1 else ''} of market"
+        found.append(f"{counted}: no Sharpe ratio is given below {SHARPE_DAYS} days, and a profit or loss over so few says little.")
     if f.variants is not None and not f.variants["whole"]:
-        found.append(f"Variants and controls (sections 3 to 5) cover the first {f.variants['ticks']:,} ticks of the tape, not all of it.")
+        found.append(f"Variants and controls (sections 3 and 5) cover the first {f.variants['ticks']:,} ticks of the tape, not all of it.")
     if f.without is not None:
         found.append(f"Left out of this page: variants, controls or spikes, because {f.without}.")
     return found
