@@ -43,12 +43,14 @@ def default_tape(on_ticks: Callable[[int], None], ticks: int = DEFAULT_TICKS, se
 
 
 def feeds_of(tape: Tape, places: dict[int, ShardPlace]) -> dict[int, tuple[int, ...]]:
-    """For each shard the partitions of a tape that hold its symbols."""
+    """For each shard the partitions of a tape that hold its symbols; the first shard, which is sent unknown symbols too, has all."""
     names = tape.instruments.symbols
-    return {
+    feeds = {
         shard: tuple(sorted({shard_of(names[s], tape.manifest.shards) % tape.partitions for s in place.symbols}))
         for shard, place in places.items()
     }
+    first = next(iter(places))
+    return {**feeds, first: tuple(range(tape.partitions))}
 
 
 def check_symbols(tape: Tape, symbols: tuple[str, ...], option: str = "--symbols") -> None:
