@@ -7,80 +7,55 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from operators.spiking.lane_kernels import LANES, decay_factors, read_out, step_membranes
 from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN
-from operators.spiking.vector_kernels import row_adder, spiking_places
-from schemas.exact import exp64
+from operators.spiking.vector_kernels import first_bit, row_adder
 
 _NEVER = -(2**63)
-_ZERO = np.float32(0.0)
-_add_input_rows = row_adder(HIDDEN, 16)
+_BLOCKS = HIDDEN // LANES
+_sum_input_rows = row_adder(HIDDEN, 16, afresh=True)
+_sum_read_rows = row_adder(HEADS * HEAD_WIDTH, 32, afresh=True)
 _add_read_rows = row_adder(HEADS * HEAD_WIDTH, 32)
-SCRATCH_BYTES = 15 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
+SCRATCH_BYTES = 11 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
 
 
 @njit(nogil=True, cache=True)
 def working_arrays(scratch):
-    """The working arrays (drive, fired, spikes, total, factor, leak) in one block of bytes: one argument costs less than six."""
+    """The working arrays (drive, fired, spikes, total, factor) in one block of bytes: one argument costs less than five."""
     a = 8 * HIDDEN
-    b = a + 4 * HIDDEN
-    c = b + 2 * HIDDEN
-    d = c + HIDDEN
-    e = d + 4 * HEADS * HEAD_WIDTH
+    b = a + 2 * HIDDEN
+    c = b + HIDDEN
+    d = c + 4 * HEADS * HEAD_WIDTH
     return (
-        scratch[b:c].view(np.int16),
-        scratch[c:d],
+        scratch[a:b].view(np.int16),
+        scratch[b:c],
         scratch[0:a].view(np.int64),
-        scratch[d:e].view(np.int32),
-        scratch[e : e + 8 * HEAD_WIDTH].view(np.float64),
-        scratch[a:b].view(np.float32),
+        scratch[c:d].view(np.int32),
+        scratch[d : d + 8 * HEAD_WIDTH].view(np.float64),
     )
 
 
 @njit(nogil=True, cache=True)
-def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, leak):
+def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor):
     """A tick of symbol s with inputs[begin:end]; h: ns since its last one, negative for none. Returns how many neurons fired.
 
-    Rows of the state are reached by [s, j], not as views: a view costs two atomic reference counts, eight of them a third of the tick.
+    All of `fired` is set: 1 where a neuron fired. Their places are the first of `spikes`. Arrays are handed on whole, with the row's
+    number: a view of a row costs two atomic reference counts, eight of them a third of the tick.
     """
     groups = inv_tau.size
-    width = leak.size // groups
-    for g in range(groups):
-        f = 1.0 if h == 0 else 0.0 if h < 0 else exp64(-h * inv_tau[g])
-        factor[g] = f
-        f32 = np.float32(f)
-        for j in range(width):
-            leak[g * width + j] = f32
-    for j in range(drive.size):
-        drive[j] = 0
-    for k in range(total.size):
-        total[k] = 0
-    _add_input_rows(w_in, 0, inputs, begin, end, drive)
-    _add_read_rows(w_read, 0, inputs, begin, end, total)
-    for j in range(leak.size):
-        potential = max(v[s, j] * leak[j] + np.float32(drive[j]), -theta[j])
-        spike = potential >= theta[j]
-        fired[j] = spike
-        v[s, j] = _ZERO if spike else potential
-    count = spiking_places(fired, 1, spikes)
+    decay_factors(inv_tau, groups, h, factor)
+    _sum_input_rows(w_in, 0, inputs, begin, end, drive)
+    _sum_read_rows(w_read, 0, inputs, begin, end, total)
+    count = 0
+    for block in range(_BLOCKS):
+        first = block * LANES
+        word = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[1 + block * groups // _BLOCKS])
+        while word != 0:
+            spikes[count] = first + first_bit(word)
+            count += 1
+            word &= word - np.uint32(1)
     _add_read_rows(w_read, w_in.shape[0], spikes, 0, count, total)
-    n[s, 0] = 1.0
-    r[s, 0] = total[0]
-    r[s, HEAD_WIDTH] = total[HEAD_WIDTH]
-    first = r[s, 0]
-    second = r[s, HEAD_WIDTH]
-    for g in range(groups):
-        f = factor[g]
-        ticks = n[s, g + 1] * f + 1.0
-        now = r[s, g + 1] * f + total[g + 1]
-        later = r[s, HEAD_WIDTH + g + 1] * f + total[HEAD_WIDTH + g + 1]
-        n[s, g + 1] = ticks
-        r[s, g + 1] = now
-        r[s, HEAD_WIDTH + g + 1] = later
-        weight = 1.0 / ticks
-        first += now * weight
-        second += later * weight
-    score[s, 0] = np.float32(first * scale)
-    score[s, 1] = np.float32(second * scale)
+    read_out(factor, groups, total, n, r, score, s, scale)
     return count
 
 
@@ -93,7 +68,7 @@ def run_ticks(ticks, use, indptr, neuron, local, model, state, scratch, forget, 
     """
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
-    drive, fired, spikes, total, factor, leak = working_arrays(scratch)
+    drive, fired, spikes, total, factor = working_arrays(scratch)
     for t in range(ticks.size):
         s = local[ticks[t].symbol]
         hidden = 0
@@ -107,7 +82,7 @@ def run_ticks(ticks, use, indptr, neuron, local, model, state, scratch, forget, 
             last_ns[s] = ts
             hidden = advance(
                 s, h, neuron, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive,
-                fired, spikes, total, factor, leak,
+                fired, spikes, total, factor,
             )  # fmt: skip
             out_in[t] = end - begin
         else:
@@ -122,13 +97,13 @@ def infer_tick(symbol, ts_ns, inputs, model, state, scratch):
     """One tick of local symbol `symbol`: as run_ticks with use = 1. Returns the score of the second head (float32)."""
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
-    drive, fired, spikes, total, factor, leak = working_arrays(scratch)
+    drive, fired, spikes, total, factor = working_arrays(scratch)
     h = np.int64(-1)
     if last_ns[symbol] != _NEVER:
         h = ts_ns - last_ns[symbol]
     last_ns[symbol] = ts_ns
     advance(
         symbol, h, inputs, 0, inputs.size, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive,
-        fired, spikes, total, factor, leak,
+        fired, spikes, total, factor,
     )  # fmt: skip
     return score[symbol, 1]

@@ -1,7 +1,7 @@
 """Integer vector operations that plain compiled loops do not reach, written once as LLVM vectors of any instruction set."""
 
 # ruff: noqa: ARG001
-# mypy: disable-error-code="no-untyped-def, import-untyped"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped"
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
+def spread(builder, value, width):
+    """One number in all lanes of a vector."""
+    lanes = ir.VectorType(value.type, width)
+    one = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width))
+
+
+def lanes_at(context, builder, array_type, array, at, width):
+    """Pointer to the `width` numbers from place `at` on of an array, as one vector. No bounds check."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(data.type.pointee, width).as_pointer())
+
+
 @intrinsic
 def _equal_bits64(typingctx, flags, at, value):
     """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is `value`. No bounds check."""
     signature = types.uint64(flags, types.intp, types.uint8)
 
     def codegen(context, builder, sig, args):
-        array = context.make_array(sig.args[0])(context, builder, args[0])
-        pointer = builder.gep(array.data, [args[1]])
-        lanes = ir.VectorType(ir.IntType(8), 64)
-        block = builder.load(builder.bitcast(pointer, lanes.as_pointer()), align=1)
-        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0))
-        spread = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
-        wanted = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), spread)
+        block = builder.load(lanes_at(context, builder, sig.args[0], args[0], args[1], 64), align=1)
+        wanted = spread(builder, args[2], 64)
         return builder.bitcast(builder.icmp_unsigned("==", block, wanted), ir.IntType(64))
 
     return signature, codegen
 
 
 @intrinsic
-def _first_bit(typingctx, word):
+def first_bit(typingctx, word):
     """Place of the lowest set bit of a uint64 that is not zero."""
     signature = types.int64(types.uint64)
 
@@ -41,9 +49,9 @@ def _first_bit(typingctx, word):
     return signature, codegen
 
 
-def row_adder(width, bits):
+def row_adder(width, bits, afresh=False):
     """An intrinsic add(table, first_row, ids, begin, end, out): out[:] += the sum of rows table[first_row + ids[i]] of `width`
-    integers over begin <= i < end.
+    integers over begin <= i < end; with `afresh` out[:] = that sum.
 
     The sum stays in vector registers over all rows, which plain loops over slices do not reach (three times slower). Integer
     addition wraps and has no order, so every instruction set gives the same. Array lengths are the caller's promise.
@@ -60,7 +68,7 @@ def row_adder(width, bits):
             lanes = ir.VectorType(ir.IntType(bits), width)
             out_pointer = builder.bitcast(target.data, lanes.as_pointer())
             total = cgutils.alloca_once(builder, lanes)
-            builder.store(builder.load(out_pointer, align=bits // 8), total)
+            builder.store(ir.Constant(lanes, [0] * width) if afresh else builder.load(out_pointer, align=bits // 8), total)
             with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(ir.IntType(64), 1)) as (index, _):
                 number = builder.load(builder.gep(chosen.data, [index]))
                 if number.type.width < 64:
@@ -83,7 +91,7 @@ def spiking_places(flags, value, out):
     for block in range(flags.size >> 6):
         word = _equal_bits64(flags, block << 6, value)
         while word != 0:
-            out[count] = (block << 6) + _first_bit(word)
+            out[count] = (block << 6) + first_bit(word)
             count += 1
             word &= word - np.uint64(1)
     return count

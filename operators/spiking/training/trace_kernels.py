@@ -21,12 +21,12 @@ def record_spikes(ticks, use, indptr, neuron, local, model, state, scratch, forg
     """
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
-    drive, fired, spikes, total, factor, leak = working_arrays(scratch)
+    drive, fired, spikes, total, factor = working_arrays(scratch)
     h_indptr[0] = 0
     for t in range(ticks.size):
         count = 0
         if use[t]:
-            if h_indptr[t] + leak.size > h_neuron.size:
+            if h_indptr[t] + fired.size > h_neuron.size:
                 return t
             s = local[ticks[t].symbol]
             ts = ticks[t].ts_ns
@@ -36,7 +36,7 @@ def record_spikes(ticks, use, indptr, neuron, local, model, state, scratch, forg
             last_ns[s] = ts
             count = advance(
                 s, h, neuron, indptr[t], indptr[t + 1], w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive, fired,
-                spikes, total, factor, leak,
+                spikes, total, factor,
             )  # fmt: skip
             for k in range(count):
                 h_neuron[h_indptr[t] + k] = spikes[k]
