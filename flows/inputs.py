@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.terminal import iso_time
-from operators.sources import simulator
-from operators.sources.simulator import simulate
+from operators import sources
 from operators.sources.tape import Tape
 from operators.timeline.stage import ShardPlace
 from schemas.errors import TapeError, UsageError
@@ -31,12 +30,14 @@ def cache_dir() -> Path:
 def default_tape(on_ticks: Callable[[int], None], ticks: int = DEFAULT_TICKS, seed: int = DEFAULT_SEED) -> Path:
     """The simulated tape of this release's simulator, made if it is not there or damaged."""
     digest = hashlib.sha256()
-    for file in sorted(Path(simulator.__file__).parent.glob("*.py")):
+    for file in sorted((Path(sources.__file__).parent / "simulator").glob("*.py")):
         digest.update(file.read_bytes())
     path = cache_dir() / "tapes" / f"simulated-{ticks}-{seed}-{digest.hexdigest()[:12]}"
     try:
         Tape.open(path)
     except TapeError:
+        from operators.sources.simulator import simulate
+
         path.parent.mkdir(parents=True, exist_ok=True)
         simulate(path, ticks, seed, progress=on_ticks, overwrite=True)
     return path

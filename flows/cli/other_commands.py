@@ -121,5 +121,7 @@ def bench_command(
     if as_json:
         print_json(results)
         return
-    columns = ("value", "unit", "goal", "met", "spread", "peer", "peer_value", "ratio", "note")
+    columns = ("value", "unit", "goal", "met", "spread", "peer", "peer_value", "ratio")
     stdout.print(table("benchmarks", ("name", *columns), [(n, *(r[c] for c in columns)) for n, r in results.items()]))
+    for name, r in results.items():
+        stdout.print(f"[bold]{name}[/bold]: {r['note']}", highlight=False)

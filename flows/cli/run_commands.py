@@ -30,7 +30,7 @@ def query_command(
 
     Example: spiketape query runs/equity "SELECT symbol, count(*) AS fills, sum(fee) AS fees FROM executions GROUP BY symbol"
     """
-    from operators.sinks import query
+    from operators.sinks.query import query
 
     answer = query(run, sql)
     if as_json:

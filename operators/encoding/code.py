@@ -15,6 +15,7 @@ Mirroring the market (schemas/features.py) swaps the sides of odd features: neur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -161,6 +162,7 @@ NEURON_NAMES: Final = _named()
 """What a spike of each neuron says, for people."""
 
 
+@cache
 def word_table() -> npt.NDArray[np.uint32]:
     """Who spikes, by population and cell x * CELLS, truncated towards 0, from the lowest: uint32 (P * TABLE_CELLS,).
 
@@ -175,4 +177,6 @@ def word_table() -> npt.NDArray[np.uint32]:
         for cell in range(-ZERO_CELL, ZERO_CELL + 1):
             word = p.word(cell >= 0, int(np.searchsorted(edges, abs(cell), side="right")))
             table[n, ZERO_CELL + cell] = sum(neuron << (8 * i) for i, neuron in enumerate(word)) | len(word) << 16
-    return table.ravel()
+    flat = table.ravel()
+    flat.flags.writeable = False
+    return flat

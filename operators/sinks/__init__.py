@@ -8,7 +8,6 @@ from operators.sinks.diff import Difference, RowDifference, diff
 from operators.sinks.lake import Lake
 from operators.sinks.layout import Codebook
 from operators.sinks.ledger import Ledger, chain_table, output_hash
-from operators.sinks.query import query
 from operators.sinks.reading import LakeReader
 from operators.sinks.runfolder import Decision, Identity, RunFolder, code_version
 from operators.sinks.totals import Totals
@@ -32,6 +31,5 @@ __all__ = [
     "code_version",
     "diff",
     "output_hash",
-    "query",
     "verify",
 ]

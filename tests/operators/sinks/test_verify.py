@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from operators.sinks import Lake, LakeReader, Ledger, RunFolder, chain_table, diff, query, verify
+from operators.sinks import Lake, LakeReader, Ledger, RunFolder, chain_table, diff, verify
+from operators.sinks.query import query
 from schemas.errors import LakeError, UsageError
 from schemas.tables import HASHED_TABLES, Rows
 
