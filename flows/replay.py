@@ -21,7 +21,7 @@ from bytewax.run import cli_main
 from flows.inputs import check_symbols, check_times, feeds_of
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
-from flows.terminal import stderr
+from flows.terminal import say, stderr
 from flows.trading import Stages, build, steps
 from operators.decoding import summarise
 from operators.sinks import Decision, Identity, Lake, LakeReader, Ledger, RunFolder, code_version
@@ -31,7 +31,7 @@ from operators.sources.replay.operator import TapeSource
 from operators.sources.tape import Tape
 from operators.spiking import DEFAULT_MODEL, load_model
 from operators.timeline.control import Credit, Drain, Meters
-from operators.timeline.registry import opened
+from operators.timeline.registry import confirm, opened
 from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
 from schemas.tables import Rows
@@ -111,11 +111,13 @@ def replay(
         if folder.decide(identity, fresh) is Decision.FINISHED:
             return Outcome(folder, folder.read_run(), already=True)
         folder.write_settings(settings.model_dump(mode="json"))
-        recovery, resumed = opened(folder.recovery, steps({SINK_STEP: RowsSink.version}))
+        versions = steps({SINK_STEP: RowsSink.version})
+        recovery, resumed = opened(folder.recovery, versions)
         _warm(tape, stages)
         attempt = _Attempt(tape, stages, folder, execution, on_rows)
         setup_s = time.monotonic() - began
         spent = attempt.run(recovery)
+        confirm(folder.recovery, versions)
         if attempt.drain.signal is not None and not attempt.finished:
             return Outcome(folder, None, attempt.drain.signal)
         run = run_result(
@@ -239,6 +241,9 @@ class _Attempt:
 
 def _warm(tape: Tape, stages: Stages) -> None:
     """Compiles, or loads from the cache, every kernel, by running the first ticks of the tape with states that are thrown away."""
+    cache = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if cache.is_dir() and not any(cache.iterdir()):
+        say("compiling the kernels of this release, once: about half a minute")
     cursor = cursor_of(tape, replace(stages))
     stage = stages.account("warm")
     outs = next(shard_outs(stages, cursor, WARM_TICKS), None)

@@ -1,7 +1,7 @@
 """The run folder: what is in it, who may use it, and what a start in it means.
 
-run.json, settings.json, report.html, variants.json, lake/, recovery/, and two files of its own: identity.json says which job the folder holds, lock
-is held by the process that uses it.
+run.json, settings.json, report.html, lake/, recovery/, variants.json (what the report computed), and two files of its own:
+identity.json says which job the folder holds, lock is held by the process that uses it.
 """
 
 from __future__ import annotations
