@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
 from operators.sources.tape import Tape
 from operators.spiking import DEFAULT_MODEL, load_model
-from operators.timeline.control import Credit, Drain, Meters
+from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from operators.timeline.registry import confirm, opened
 from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
@@ -201,13 +200,12 @@ class _Attempt:
         if self._holder.lake is not None:
             self._holder.lake.finish()
         spent = {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         lake = self._holder.lake
         return {
             **spent,
             "rows_this_attempt": self._source.rows_this_attempt,
             "rows_skipped_by_token": 0 if lake is None else lake.skipped,
-            "peak_rss_mb": round(peak_mb, 1),
+            "peak_rss_mb": round(peak_rss_mb(), 1),
         }
 
     def _note_start(self, rows: int, k: int) -> None:

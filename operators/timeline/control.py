@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 import time
@@ -114,3 +115,16 @@ class Meters:
             total["cpu_s"] += m.cpu_s
             total["items"] += m.items
         return out
+
+
+def peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in MiB.
+
+    From /proc where there is one: what `getrusage` says was at least what the parent process had when it started this one.
+    """
+    try:
+        with open("/proc/self/status") as f:
+            kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / 1024

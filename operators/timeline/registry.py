@@ -50,9 +50,14 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
             msg = f"{part} holds state of steps {sorted(unknown)} that the flow does not have; Bytewax would drop it silently"
             raise StateMismatchError(msg)
         _check_whole(part)
-    if known != dict(steps):
-        write_registry(registry, steps)
     return RecoveryConfig(directory), resumed
+
+
+def confirm(directory: Path, steps: Mapping[str, int]) -> None:
+    """Writes down that the directory's states have the versions of `steps` now: after a flow has run, so that a start that failed
+    for want of a migration leaves the directory to the release that wrote it.
+    """
+    write_registry(directory / REGISTRY, steps)
 
 
 def _check_whole(part: Path) -> None:

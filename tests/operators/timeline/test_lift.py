@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,14 @@ from operators.timeline.chain import ChainJoint
 from operators.timeline.control import Credit, Drain, Meters
 from operators.timeline.lift import lift
 from operators.timeline.logic import Lifted
-from operators.timeline.registry import opened
+from operators.timeline.registry import REGISTRY, opened, write_registry
+from operators.timeline.seal import stored_is_whole
 from operators.timeline.stage import State
+from schemas.errors import SpiketapeError, StateMismatchError
 from schemas.ticks import TICK_V1, Mark, TickBatch, Ticks, shard_key
 
 ROOT = Path(__file__).parents[3]
+FIXTURES = ROOT / "tests" / "fixtures"
 
 
 class Summing:
@@ -68,7 +74,7 @@ def ticks(n: int) -> Ticks:
 
 
 def summing_flow(
-    a: Ticks, out: list[Any], batch: int, drain: Drain | None = None, stop_after: int | None = None
+    a: Ticks, out: list[Any], batch: int, drain: Drain | None = None, stop_after: int | None = None, stage: type[Any] = Summing
 ) -> tuple[Dataflow, Lifted]:
     meters = Meters()
     cursor = TapeCursor(OneArray(a), 1, [0, 1, 2], np.arange(3, dtype=np.int32), [[0], [0], [0]], 100)
@@ -80,7 +86,7 @@ def summing_flow(
 
     source = TapeSource("ticks", cursor, batch, 100, drain, Credit(0, open_batches=10**9), meters, on_rows=on_rows)
     lifted = Lifted(
-        "sum", lambda b: shard_key(b.shard), lambda _: ChainJoint(Summing(), lambda b: b.first_offset + 1, lambda b: b.ticks.size), meters
+        "sum", lambda b: shard_key(b.shard), lambda _: ChainJoint(stage(), lambda b: b.first_offset + 1, lambda b: b.ticks.size), meters
     )
     flow = Dataflow("summing")
     batches = op.filter_value("ticks_only", op.input("ticks", flow, source), lambda m: not isinstance(m, Mark))
@@ -122,6 +128,76 @@ def test_a_drained_run_goes_on_where_it_was_with_other_workers(tmp_path: Path) -
     assert finals(lifted) == expected(a)
 
 
+class Averaging(Summing):
+    """The second version of the stage: its state counts under another name and knows the largest price."""
+
+    version = 2
+    migrations = {1: lambda s: {"count": s["n"], "total": s["total"], "largest": 0}}  # noqa: RUF012
+
+    def start(self) -> State:
+        return {"count": 0, "total": np.zeros(1, np.int64), "largest": 0}
+
+    def step(self, state: State, x: TickBatch) -> tuple[State, tuple[int, int]]:
+        state["count"] += x.ticks.size
+        state["total"][0] += x.ticks["price"].sum()
+        state["largest"] = max(state["largest"], int(x.ticks["price"].max()))
+        return state, (state["count"], int(state["total"][0]))
+
+
+class Unable(Averaging):
+    migrations: dict[int, Any] = {}  # noqa: RUF012
+
+
+def stored_at_version_1(folder: Path) -> Path:
+    """The recovery store of a run of `summing_flow` over ticks(3000), drained at 1,120 of them, as version 1 left it."""
+    with closing(sqlite3.connect(folder / "part-0.sqlite3")) as db:
+        db.executescript((FIXTURES / "summing_state_v1.sql").read_text())
+        db.execute("PRAGMA user_version = 5")
+    write_registry(folder / REGISTRY, {"summing.ticks": 1, "summing.sum": 1})
+    return folder
+
+
+def test_a_stored_state_of_an_older_version_is_migrated_and_gone_on_with(tmp_path: Path) -> None:
+    a = ticks(3000)
+    recovery, resumed = opened(stored_at_version_1(tmp_path), {"summing.ticks": 1, "summing.sum": 2})
+    assert resumed
+    flow, lifted = summing_flow(a, [], 50, stage=Averaging)
+    cli_main(flow, workers_per_process=2, epoch_interval=timedelta(seconds=10), recovery_config=recovery)
+    states = {key: logic.state for key, logic in lifted.logics.items()}
+    assert {key: (s["count"], int(s["total"][0])) for key, s in states.items()} == expected(a)
+    rest = a[1120:]
+    assert {key: s["largest"] for key, s in states.items()} == {
+        shard_key(s): int(rest["price"][rest["symbol"] == s].max()) for s in range(3)
+    }
+
+
+def test_a_stored_state_of_an_older_version_without_a_migration_is_refused(tmp_path: Path) -> None:
+    recovery, _ = opened(stored_at_version_1(tmp_path), {"summing.ticks": 1, "summing.sum": 2})
+    flow, _ = summing_flow(ticks(3000), [], 50, stage=Unable)
+    with pytest.raises(StateMismatchError, match="'sum': the store holds state version 1, this code needs 2 and has no migration from 1"):
+        cli_main(flow, recovery_config=recovery)
+    opened(tmp_path, {"summing.ticks": 1, "summing.sum": 1})
+
+
+def test_a_changed_bit_of_a_stored_state_is_found_before_the_flow_starts(tmp_path: Path) -> None:
+    part = stored_at_version_1(tmp_path) / "part-0.sqlite3"
+    with closing(sqlite3.connect(part)) as db, db:
+        (stored,) = db.execute("SELECT ser_change FROM snaps WHERE state_key = 's01'").fetchone()
+    harmless = 0
+    for at in range(len(stored)):
+        raw = bytearray(stored)
+        raw[at] ^= 1 << at % 8
+        with closing(sqlite3.connect(part)) as db, db:
+            db.execute("UPDATE snaps SET ser_change = ? WHERE state_key = 's01'", (bytes(raw),))
+        if stored_is_whole(bytes(raw)):
+            assert pickle.loads(raw) == pickle.loads(stored), at
+            harmless += 1
+            continue
+        with pytest.raises(SpiketapeError, match="step 'summing.sum', key 's01', is damaged.*--fresh"):
+            opened(tmp_path, {"summing.ticks": 1, "summing.sum": 1})
+    assert harmless < 20, "only bits of the pickle's frame that say nothing"
+
+
 def test_an_error_in_a_stage_names_step_key_and_slices() -> None:
     class Failing(Summing):
         def step(self, state: State, x: TickBatch) -> tuple[State, tuple[int, int]]:
@@ -147,7 +223,7 @@ from bytewax.run import cli_main
 from bytewax.testing import TestingSink
 from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
-from operators.timeline.control import Credit, Drain, Meters
+from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from schemas.ticks import TICK_V1, Mark
 from tests_tape import MadeTape
 open_batches = int(sys.argv[1])
