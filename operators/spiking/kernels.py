@@ -9,13 +9,11 @@ from numba import njit
 
 from operators.spiking.lane_kernels import LANES, decay_factors, read_out, step_membranes
 from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN
-from operators.spiking.vector_kernels import first_bit, row_adder
+from operators.spiking.vector_kernels import marked_row_adder, row_summer
 
 _NEVER = -(2**63)
-_BLOCKS = HIDDEN // LANES
-_sum_input_rows = row_adder(HIDDEN, 16, afresh=True)
-_sum_read_rows = row_adder(HEADS * HEAD_WIDTH, 32, afresh=True)
-_add_read_rows = row_adder(HEADS * HEAD_WIDTH, 32)
+_sum_rows = row_summer(HIDDEN, 16, HEADS * HEAD_WIDTH, 32)
+_add_spiking_rows = marked_row_adder(HEADS * HEAD_WIDTH, 32)
 SCRATCH_BYTES = 11 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
 
 
@@ -44,17 +42,14 @@ def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r,
     """
     groups = inv_tau.size
     decay_factors(inv_tau, groups, h, factor)
-    _sum_input_rows(w_in, 0, inputs, begin, end, drive)
-    _sum_read_rows(w_read, 0, inputs, begin, end, total)
+    _sum_rows(w_in, w_read, inputs, begin, end, drive, total)
     count = 0
-    for block in range(_BLOCKS):
-        first = block * LANES
-        word = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[1 + block * groups // _BLOCKS])
-        while word != 0:
-            spikes[count] = first + first_bit(word)
-            count += 1
-            word &= word - np.uint32(1)
-    _add_read_rows(w_read, w_in.shape[0], spikes, 0, count, total)
+    for at in range(0, HIDDEN, 64):
+        word = np.uint64(0)
+        for first in range(at, at + 64, LANES):
+            mask = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[1 + first * groups // HIDDEN])
+            word |= np.uint64(mask) << np.uint64(first - at)
+        count = _add_spiking_rows(w_read, w_in.shape[0], word, at, total, spikes, count)
     read_out(factor, groups, total, n, r, score, s, scale)
     return count
 

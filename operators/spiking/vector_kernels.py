@@ -39,7 +39,7 @@ def _equal_bits64(typingctx, flags, at, value):
 
 
 @intrinsic
-def first_bit(typingctx, word):
+def _first_bit(typingctx, word):
     """Place of the lowest set bit of a uint64 that is not zero."""
     signature = types.int64(types.uint64)
 
@@ -49,39 +49,114 @@ def first_bit(typingctx, word):
     return signature, codegen
 
 
-def row_adder(width, bits, afresh=False):
-    """An intrinsic add(table, first_row, ids, begin, end, out): out[:] += the sum of rows table[first_row + ids[i]] of `width`
-    integers over begin <= i < end; with `afresh` out[:] = that sum.
+def _rolled(builder, branch):
+    """Keeps a loop rolled: of few turns, whose number no CPU foresees, an unrolled one costs more wrong guesses than it saves turns."""
+    module = builder.module
+    rule = module.add_metadata(["llvm.loop.unroll.disable"])
+    loop = module.add_metadata([rule, module.add_metadata([f"loop {len(module.metadata)}"])])
+    loop.operands = (loop, rule)
+    branch.set_metadata("llvm.loop", loop)
 
-    The sum stays in vector registers over all rows, which plain loops over slices do not reach (three times slower). Integer
+
+def _row_at(context, builder, array_type, array, row, width):
+    """Row `row` of a table of `width` integers a row, as one vector."""
+    place = lanes_at(context, builder, array_type, array, builder.mul(row, ir.Constant(ir.IntType(64), width)), width)
+    return builder.load(place, align=place.type.pointee.element.width // 8)
+
+
+def row_summer(width, bits, other_width, other_bits):
+    """An intrinsic sum(table, other, ids, begin, end, out, other_out): out[:] = the sum of table[ids[i]] over begin <= i < end, and
+    the same for the other table. Rows of `width` integers of `bits` bits.
+
+    The sums stay in vector registers over all rows, which plain loops over slices do not reach (three times slower). Integer
     addition wraps and has no order, so every instruction set gives the same. Array lengths are the caller's promise.
     """
 
     @intrinsic
-    def add_rows(typingctx, table, first_row, ids, begin, end, out):
-        signature = types.void(table, types.intp, ids, types.intp, types.intp, out)
+    def sum_rows(typingctx, table, other, ids, begin, end, out, other_out):
+        signature = types.void(table, other, ids, types.int64, types.int64, out, other_out)
 
         def codegen(context, builder, sig, args):
-            rows = context.make_array(sig.args[0])(context, builder, args[0])
+            number = ir.IntType(64)
             chosen = context.make_array(sig.args[2])(context, builder, args[2])
-            target = context.make_array(sig.args[5])(context, builder, args[5])
-            lanes = ir.VectorType(ir.IntType(bits), width)
-            out_pointer = builder.bitcast(target.data, lanes.as_pointer())
-            total = cgutils.alloca_once(builder, lanes)
-            builder.store(ir.Constant(lanes, [0] * width) if afresh else builder.load(out_pointer, align=bits // 8), total)
-            with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(ir.IntType(64), 1)) as (index, _):
-                number = builder.load(builder.gep(chosen.data, [index]))
-                if number.type.width < 64:
-                    number = builder.zext(number, ir.IntType(64))
-                start = builder.mul(builder.add(number, args[1]), ir.Constant(ir.IntType(64), width))
-                row = builder.load(builder.bitcast(builder.gep(rows.data, [start]), lanes.as_pointer()), align=bits // 8)
-                builder.store(builder.add(builder.load(total), row), total)
-            builder.store(builder.load(total), out_pointer, align=bits // 8)
+            kinds = ir.VectorType(ir.IntType(bits), width), ir.VectorType(ir.IntType(other_bits), other_width)
+            zeros = [ir.Constant(kind, [0] * kind.count) for kind in kinds]
+            before = builder.block
+            turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
+            builder.cbranch(builder.icmp_signed("<", args[3], args[4]), turn, after)
+            builder.position_at_end(turn)
+            index = builder.phi(number)
+            totals = [builder.phi(kind) for kind in kinds]
+            row = builder.load(builder.gep(chosen.data, [index]))
+            row = builder.zext(row, number) if row.type.width < 64 else row
+            sums = [
+                builder.add(total, _row_at(context, builder, sig.args[k], args[k], row, total.type.count)) for k, total in enumerate(totals)
+            ]
+            following = builder.add(index, ir.Constant(number, 1))
+            _rolled(builder, builder.cbranch(builder.icmp_signed("<", following, args[4]), turn, after))
+            index.add_incoming(args[3], before)
+            index.add_incoming(following, turn)
+            for total, zero, value in zip(totals, zeros, sums, strict=True):
+                total.add_incoming(zero, before)
+                total.add_incoming(value, turn)
+            builder.position_at_end(after)
+            for k, (kind, zero, value) in enumerate(zip(kinds, zeros, sums, strict=True)):
+                result = builder.phi(kind)
+                result.add_incoming(zero, before)
+                result.add_incoming(value, turn)
+                sums[k] = result
+            for k, value in enumerate(sums):
+                place = lanes_at(context, builder, sig.args[5 + k], args[5 + k], ir.Constant(number, 0), value.type.count)
+                builder.store(value, place, align=value.type.element.width // 8)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    return add_rows
+    return sum_rows
+
+
+def marked_row_adder(width, bits):
+    """An intrinsic add(table, first_row, word, first, out, places, count): for each set bit k of the uint64 `word`, ascending,
+    out[:] += table[first_row + first + k], and places[count + ..] = first + k. Returns count with the bits added.
+    """
+
+    @intrinsic
+    def add_marked(typingctx, table, first_row, word, first, out, places, count):
+        signature = types.int64(table, types.int64, types.uint64, types.int64, out, places, types.int64)
+
+        def codegen(context, builder, sig, args):
+            number = ir.IntType(64)
+            kind = ir.VectorType(ir.IntType(bits), width)
+            target = lanes_at(context, builder, sig.args[4], args[4], ir.Constant(number, 0), width)
+            start = builder.load(target, align=bits // 8)
+            list_of = context.make_array(sig.args[5])(context, builder, args[5])
+            before = builder.block
+            turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
+            zero = ir.Constant(number, 0)
+            builder.cbranch(builder.icmp_unsigned("!=", args[2], zero), turn, after)
+            builder.position_at_end(turn)
+            left, found, total = builder.phi(number), builder.phi(number), builder.phi(kind)
+            place = builder.add(builder.cttz(left, cgutils.true_bit), args[3])
+            builder.store(place, builder.gep(list_of.data, [found]))
+            value = builder.add(total, _row_at(context, builder, sig.args[0], args[0], builder.add(place, args[1]), width))
+            rest = builder.and_(left, builder.sub(left, ir.Constant(number, 1)))
+            following = builder.add(found, ir.Constant(number, 1))
+            builder.cbranch(builder.icmp_unsigned("!=", rest, zero), turn, after)
+            outs = []
+            for phi, at_first, at_turn in ((left, args[2], rest), (found, args[6], following), (total, start, value)):
+                phi.add_incoming(at_first, before)
+                phi.add_incoming(at_turn, turn)
+            builder.position_at_end(after)
+            for at_first, at_turn in ((args[6], following), (start, value)):
+                outs.append(builder.phi(at_first.type))
+                outs[-1].add_incoming(at_first, before)
+                outs[-1].add_incoming(at_turn, turn)
+            builder.store(outs[1], target, align=bits // 8)
+            return outs[0]
+
+        return signature, codegen
+
+    return add_marked
 
 
 @njit(nogil=True, cache=True)
@@ -91,7 +166,7 @@ def spiking_places(flags, value, out):
     for block in range(flags.size >> 6):
         word = _equal_bits64(flags, block << 6, value)
         while word != 0:
-            out[count] = (block << 6) + first_bit(word)
+            out[count] = (block << 6) + _first_bit(word)
             count += 1
             word &= word - np.uint64(1)
     return count
