@@ -10,12 +10,14 @@ The base of a waiting prediction is the mid at u, which is the mid before p for 
 nothing but u and the directions needs remembering, and the queue is in order of u.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped"
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from schemas.ranges import DECIDES, IN_SESSION
 from schemas.ticks import QUOTE
@@ -83,6 +85,29 @@ RULE = np.dtype(
 """What does not change: `thresholds` by delay, predictor, share, never rising with the share."""
 
 
+@intrinsic
+def _entry(typingctx, queues, k):  # noqa: ARG001
+    """Entry k of the int64 at address `queues`: an array would cost two atomic reference counts in every call that it passes through."""
+
+    def codegen(context, builder, sig, args):  # noqa: ARG001
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(pointer, [args[1]]))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _put_entry(typingctx, queues, k, entry):  # noqa: ARG001
+    """Sets entry k of the int64 at address `queues`."""
+
+    def codegen(context, builder, sig, args):  # noqa: ARG001
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        builder.store(args[2], builder.gep(pointer, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
 @njit(nogil=True, cache=True)
 def _score(machine, d, entry, label):
     """Counts an entry of the queue scored by `label` (_UP, _DOWN), or 0: it expired. Its block is still open, see `emission_ns`."""
@@ -108,13 +133,12 @@ def _score(machine, d, entry, label):
 
 
 @njit(nogil=True, cache=True)
-def _take(machine, s, d, u_end, label, latest, queue):
+def _take(machine, d, u_end, label, latest, queues, size):
     """Takes all entries with u < u_end from the queue of delay d: scored by `label` if u >= latest, else expired."""
-    mask = queue.shape[2] - 1
     k = machine.head[d]
     end = machine.tail[d]
     while k < end:
-        entry = queue[s, d, k & mask]
+        entry = _entry(queues, d * size + (k & (size - 1)))
         u = entry >> _TIME_AT
         if u >= u_end:
             break
@@ -185,7 +209,7 @@ def _emit_until(machine, rule, until_ns, out, n_out):
 
 
 @njit(nogil=True, cache=True)
-def _next_session(machine, rule, s, now, sessions, queue):
+def _next_session(machine, rule, now, sessions, queues, size):
     """Moves to the session of `now`. What waited over its end has expired."""
     k = machine.session
     while k < rule.last_session and now >= sessions[k, 1]:
@@ -196,11 +220,11 @@ def _next_session(machine, rule, s, now, sessions, queue):
         machine.closes_ns = sessions[k, 1]
         machine.mid = 0
         for d in range(DELAYS):
-            _take(machine, s, d, FOREVER, 0, 0, queue)
+            _take(machine, d, FOREVER, 0, 0, queues, size)
 
 
 @njit(nogil=True, cache=True)
-def _hear(machine, s, queue):
+def _hear(machine, queues, size):
     """Resolves what the pending quote resolves. Returns whether it is eligible by its own look and time."""
     p = machine.pending_ms
     mid = machine.pending_mid
@@ -208,14 +232,14 @@ def _hear(machine, s, queue):
         if machine.mid != 0:
             label = _UP if mid > machine.mid else _DOWN
             for d in range(DELAYS):
-                _take(machine, s, d, p, label, p - HORIZON_MS, queue)
+                _take(machine, d, p, label, p - HORIZON_MS, queues, size)
         machine.mid = mid
         machine.counted = 0
         for d in range(DELAYS):
             machine.taken[d] = 0
     else:
         for d in range(DELAYS):
-            _take(machine, s, d, p - HORIZON_MS, 0, 0, queue)
+            _take(machine, d, p - HORIZON_MS, 0, 0, queues, size)
     machine.pending_ms = NONE
     now = p * MS
     return machine.eligible != 0 and machine.opens_ns + MARGIN_MS * MS <= now < machine.closes_ns - MARGIN_MS * MS
@@ -237,7 +261,7 @@ def _prediction(machine, rule, d, predictor, value):
 
 
 @njit(nogil=True, cache=True)
-def _predict(machine, rule, s, p, queue):
+def _predict(machine, rule, p, queues, size):
     """Puts the predictions at time p into the queues; its block is open."""
     slot = p // BLOCK_MS % SLOTS
     if not machine.counted:
@@ -248,28 +272,32 @@ def _predict(machine, rule, s, p, queue):
     ask_size = machine.pending_ask_size
     if bid_size > 0 and ask_size > 0:
         imbalance = np.float64(bid_size - ask_size) / np.float64(bid_size + ask_size)
-    mask = queue.shape[2] - 1
     for d in range(DELAYS):
         network = _prediction(machine, rule, d, 0, np.float64(machine.pending_score[d]))
         other = _prediction(machine, rule, d, 1, imbalance)
         entry = ((p + rule.delays_ms[d]) << _TIME_AT) | (slot << _SLOT_AT) | (other << _BITS) | network
-        queue[s, d, machine.tail[d] & mask] = entry
+        _put_entry(queues, d * size + (machine.tail[d] & (size - 1)), entry)
         machine.tail[d] += 1
 
 
 @njit(nogil=True, cache=True)
-def _settle(machine, rule, s, sessions, queue, out, n_out):
+def _open_block(machine, rule, p, out, n_out):
+    """Opens the block of time p; what its slot held has closed. Returns the number of rows written so far."""
+    n_out = _emit_until(machine, rule, p * MS, out, n_out)
+    machine.blocks[p // BLOCK_MS % SLOTS] = p // BLOCK_MS
+    return n_out
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _settle(machine, rule, sessions, queues, size, out, n_out):
     """Settles the pending quote of a symbol; the queue and `out` have room. Returns the number of rows written so far."""
     p = machine.pending_ms
-    now = p * MS
-    if now >= machine.closes_ns:
-        _next_session(machine, rule, s, now, sessions, queue)
-    if _hear(machine, s, queue):
-        block = p // BLOCK_MS
-        if machine.blocks[block % SLOTS] != block:
-            n_out = _emit_until(machine, rule, now, out, n_out)
-            machine.blocks[block % SLOTS] = block
-        _predict(machine, rule, s, p, queue)
+    if p * MS >= machine.closes_ns:
+        _next_session(machine, rule, p * MS, sessions, queues, size)
+    if _hear(machine, queues, size):
+        if machine.blocks[p // BLOCK_MS % SLOTS] != p // BLOCK_MS:
+            n_out = _open_block(machine, rule, p, out, n_out)
+        _predict(machine, rule, p, queues, size)
     return n_out
 
 
@@ -289,6 +317,8 @@ def measure(ticks, gate, score, score_now, first, hi, local, rules, sessions, ma
     Returns (status, tick reached, rows in `out`, next slice at which a block is due). With QUEUE_FULL or ROWS_FULL: double it and
     call again from the tick reached, which is ticks.size at the end of the range.
     """
+    size = queue.shape[2]
+    queues = np.int64(queue.ctypes.data)
     for i in range(first, ticks.size):
         tick = ticks[i]
         if tick.kind != QUOTE or not gate[i] & IN_SESSION:
@@ -298,10 +328,10 @@ def measure(ticks, gate, score, score_now, first, hi, local, rules, sessions, ma
         rule = rules[s]
         ms = tick.ts_ns // MS
         if machine.pending_ms != NONE and ms > machine.pending_ms:
-            status = _room(machine, queue.shape[2], out.size - n_out)
+            status = _room(machine, size, out.size - n_out)
             if status != REACHED_END:
                 return status, i, n_out, np.int64(0)
-            n_out = _settle(machine, rule, s, sessions, queue, out, n_out)
+            n_out = _settle(machine, rule, sessions, queues + s * DELAYS * size * 8, size, out, n_out)
         bid_size = tick.size
         ask_size = tick.ask_size
         machine.pending_ms = ms
@@ -324,14 +354,14 @@ def measure(ticks, gate, score, score_now, first, hi, local, rules, sessions, ma
         if machine.pending_ms != NONE and emission_ns(machine.pending_ms // BLOCK_MS, longest) <= end_ns:
             newest = max(newest, machine.pending_ms // BLOCK_MS)
         if newest != NONE:
-            status = _room(machine, queue.shape[2], out.size - n_out)
+            status = _room(machine, size, out.size - n_out)
             if status != REACHED_END:
                 return status, ticks.size, n_out, np.int64(0)
             until = emission_ns(newest, longest)
             if machine.pending_ms != NONE and machine.pending_ms * MS < until:
-                n_out = _settle(machine, rule, s, sessions, queue, out, n_out)
+                n_out = _settle(machine, rule, sessions, queues + s * DELAYS * size * 8, size, out, n_out)
             for d in range(DELAYS):
-                _take(machine, s, d, (newest + 1) * BLOCK_MS + rule.delays_ms[d], 0, 0, queue)
+                _take(machine, d, (newest + 1) * BLOCK_MS + rule.delays_ms[d], 0, 0, queues + s * DELAYS * size * 8, size)
             n_out = _emit_until(machine, rule, until, out, n_out)
         for k in range(SLOTS):
             if machine.blocks[k] != NONE:
