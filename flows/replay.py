@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from flows.terminal import say, stderr
 from flows.trading import Stages, build, steps
 from operators.decoding import summarise
 from operators.sinks import Decision, Identity, Lake, LakeReader, Ledger, RunFolder, code_version
+from operators.sinks.delta import failure
 from operators.sinks.operator import Holder, RowsSink
 from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
@@ -111,12 +113,14 @@ def replay(
             return Outcome(folder, folder.read_run(), already=True)
         folder.write_settings(settings.model_dump(mode="json"))
         versions = steps({SINK_STEP: RowsSink.version})
-        recovery, resumed = opened(folder.recovery, versions)
+        with quiet_engine(folder.path):
+            recovery, resumed = opened(folder.recovery, versions)
         _warm(tape, stages)
         attempt = _Attempt(tape, stages, folder, execution, on_rows)
         setup_s = time.monotonic() - began
         spent = attempt.run(recovery)
-        confirm(folder.recovery, versions)
+        with quiet_engine(folder.path):
+            confirm(folder.recovery, versions)
         if attempt.drain.signal is not None and not attempt.finished:
             return Outcome(folder, None, attempt.drain.signal)
         run = run_result(
@@ -159,6 +163,7 @@ class _Attempt:
         self.meters = Meters()
         self._stages = stages
         self._execution = execution
+        self._folder = folder.path
         self._holder = Holder()
         cursor = cursor_of(tape, stages)
         total = cursor.rows_total
@@ -190,7 +195,7 @@ class _Attempt:
     def run(self, recovery: RecoveryConfig) -> dict[str, Any]:
         """Runs the flow to the end of the tape or to a drain; returns what it cost."""
         wall, cpu = time.monotonic(), time.process_time()
-        with self.drain.on_signals(), quiet_engine():
+        with self.drain.on_signals(), quiet_engine(self._folder):
             cli_main(
                 self._flow,
                 workers_per_process=self._execution.workers,
@@ -250,48 +255,69 @@ def _warm(tape: Tape, stages: Stages) -> None:
 
 
 @contextmanager
-def quiet_engine() -> Iterator[None]:
-    """Keeps what the engine writes to file descriptor 2 when a step fails (panics with back-traces) off the terminal.
+def quiet_engine(run: Path) -> Iterator[None]:
+    """Keeps what the engine writes to standard error when a step fails (panics with back-traces) off the terminal.
 
-    The error itself comes as a Python exception: the first SpiketapeError in its chain is raised in its place. Where there is
-    none, the error is unexpected, and what the engine wrote is shown.
+    The error itself comes as a Python exception. Where it is one that a user can mend, it is raised as a SpiketapeError in its place;
+    `run`: the folder that the engine writes to. Else the error is unexpected, and what the engine wrote is shown.
     """
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            with _terminal_on(saved):
-                yield
-        except BaseException as e:
-            known = _known(e)
-            if known is not None:
-                raise known from e
-            kept.seek(0)
-            os.write(saved, kept.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    try:
+        with tempfile.TemporaryFile() as kept:
+            os.dup2(kept.fileno(), 2)
+            try:
+                with _terminal_on(saved), os.fdopen(os.dup(kept.fileno()), "w") as quiet, redirect_stderr(quiet):
+                    yield
+            except KeyboardInterrupt:
+                raise
+            except BaseException as e:
+                kept.seek(0)
+                said = kept.read()
+                known = _known(e, said.decode("utf-8", "replace"), run)
+                if known is not None:
+                    raise known from e
+                os.write(saved, said)
+                raise
+            finally:
+                os.dup2(saved, 2)
+    finally:
+        os.close(saved)
 
 
 @contextmanager
 def _terminal_on(descriptor: int) -> Iterator[None]:
-    """Points the console for progress at the real terminal while descriptor 2 is kept."""
+    """Points the console for progress at the real terminal while standard error is kept."""
     with os.fdopen(os.dup(descriptor), "w") as real:
-        before, stderr.file = stderr.file, real
+        before = stderr._file
+        stderr.file = real
         try:
             yield
         finally:
-            stderr.file = before
+            stderr._file = before
 
 
-def _known(e: BaseException) -> SpiketapeError | None:
+def _known(e: BaseException, said: str, run: Path) -> SpiketapeError | None:
+    """The error in a chain of exceptions that a user can mend; a disk that is full for the recovery store is only in what was `said`."""
     at: BaseException | None = e
     while at is not None:
         if isinstance(at, SpiketapeError):
             return at
+        if isinstance(at, OSError):
+            return failure(run, "written", at)
         at = at.__cause__ or at.__context__
+    for text, number in _STORE_FAILURES.items():
+        if text in said or text in str(e):
+            return failure(run, "written", OSError(number, text))
     return None
+
+
+_STORE_FAILURES = {
+    "database or disk is full": errno.ENOSPC,
+    "attempt to write a readonly database": errno.EROFS,
+    "unable to open database file": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
+"""What SQLite says where the engine gives no typed error, and what that is."""
 
 
 def short_hash(settings: Settings) -> str:

@@ -95,18 +95,20 @@ class RunFolder:
         """
         self._sweep()
         there = {p.name for p in self.path.iterdir()} - {self._lock.name}
-        held = self._held()
         if not there:
             self._begin(identity)
             return Decision.FRESH
-        if held is None and (there - set(OWN) or not fresh):
+        if not (self._identity.name in there or (fresh and not there - set(OWN))):
             msg = f"{self.path} is not empty and holds no run; give another --out"
             raise RefusedError(msg)
         if fresh:
             self._delete()
             self._begin(identity)
             return Decision.FRESH
-        assert held is not None
+        held = self._held()
+        if held is None:
+            msg = f"{self._identity} went away while it was read; run the same command again"
+            raise LakeError(msg)
         if held != asdict(identity):
             differ = [name for name, value in asdict(identity).items() if held.get(name) != value]
             state = "a finished run" if self.run_json.exists() else "an unfinished run"

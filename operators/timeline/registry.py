@@ -40,9 +40,16 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
     except (OSError, ValueError) as e:
         msg = f"{registry} cannot be read ({e}); the recovery directory is damaged: start over with --fresh"
         raise StateMismatchError(msg) from e
+    if not isinstance(known, dict) or not all(isinstance(v, int) for v in known.values()):
+        msg = f"{registry} does not hold steps and versions; the recovery directory is damaged: start over with --fresh"
+        raise StateMismatchError(msg)
     _compared(directory, known, steps)
     resumed = False
-    for part in sorted(directory.glob("part-*.sqlite3")):
+    parts = sorted(directory.glob("part-*.sqlite3"))
+    if not parts:
+        msg = f"{directory} has lost its part-*.sqlite3: the recovery store is damaged; restore a savepoint or start over with --fresh"
+        raise SpiketapeError(msg)
+    for part in parts:
         stored, resumes = _stored(part)
         resumed = resumed or resumes
         unknown = stored - set(steps)
