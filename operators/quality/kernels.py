@@ -5,6 +5,8 @@ Names of columns of the parameter and state tables stand first; operators/qualit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -347,3 +349,12 @@ def quality_e6(score: np.ndarray) -> np.ndarray:
             product = product * ((score[s, part] + 500) // 1000) // 1_000_000
         out[s] = product
     return out
+
+
+@njit(nogil=True, cache=True)
+def never_goes_back(times: Any) -> bool:
+    """Whether no element of an int64 array is below the one before it."""
+    for i in range(1, times.size):
+        if times[i] < times[i - 1]:
+            return False
+    return True

@@ -11,6 +11,7 @@ import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
+from operators.quality.kernels import never_goes_back
 from operators.quality.stage import QualityStage
 from operators.timeline.aligner import Aligner
 from operators.timeline.control import Meters
@@ -42,24 +43,10 @@ def joined_batches(batches: Sequence[TickBatch]) -> tuple[Any, Any]:
     else:
         ticks = np.concatenate([b.ticks for b in batches])
         slices = np.concatenate([b.slices for b in batches])
-    if len({b.partition for b in batches}) > 1 or not _ordered(ticks, slices):
+    if len({b.partition for b in batches}) > 1 or not never_goes_back(ticks["ts_ns"]):
         order = np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"], slices))
         ticks, slices = ticks[order], slices[order]
     return ticks, slices
-
-
-def _ordered(ticks: Any, slices: Any) -> bool:
-    """Whether one partition's rows stand in order already: time never goes back (then its slices do not either), nor, at equal times,
-    symbol and seq. A tape's rows do, unless fields of them are corrupted.
-    """
-    ts_ns = ticks["ts_ns"]
-    if ts_ns.size < 2:
-        return True
-    if slices[0] > slices[-1] or bool(np.any(ts_ns[1:] < ts_ns[:-1])):
-        return False
-    equal = np.flatnonzero(ts_ns[1:] == ts_ns[:-1])
-    symbol, after = ticks["symbol"][equal], ticks["symbol"][equal + 1]
-    return not bool(np.any((after < symbol) | ((after == symbol) & (ticks["seq"][equal + 1] < ticks["seq"][equal]))))
 
 
 @dataclass(frozen=True)
