@@ -121,9 +121,14 @@ def _doubled(state: State) -> npt.NDArray[np.int64]:
     return new
 
 
+def opaque(rows: npt.NDArray[Any]) -> npt.NDArray[np.void]:
+    """The same rows without their fields: NumPy copies and selects those ten times faster, as it goes through fields one by one."""
+    return rows.view(f"V{rows.dtype.itemsize}")
+
+
 def rows_by_symbol(table: str, rows: npt.NDArray[Any], place: ShardPlace) -> list[Rows]:
     """Copies of the rows of one range by symbol, each symbol's in their order; symbols ascending."""
     if not rows.size:
         return []
     names, symbol = place.instruments.symbols, rows["symbol"]
-    return [Rows(table, names[s], rows[symbol == s]) for s in np.unique(symbol)]
+    return [Rows(table, names[s], opaque(rows)[symbol == s].view(rows.dtype)) for s in np.unique(symbol)]

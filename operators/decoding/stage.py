@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.decoding import kernels
-from operators.decoding.skill import SHARES_E2, SkillMeter, compilable, rows_by_symbol, session_table
+from operators.decoding.skill import SHARES_E2, SkillMeter, compilable, opaque, rows_by_symbol, session_table
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.ranges import SLICE_QUOTE, ScoreRange, SliceOut
 from schemas.tables import SIGNAL, STATISTICS, Rows
@@ -105,9 +105,10 @@ class DecodingStage:
                 self._places, self._touched,
             )  # fmt: skip
             rows += rows_by_symbol("signals", self._signals[:n_signals].view(SIGNAL), self._place)
-            rows.append(Rows("statistics", shard_key(gated.shard), self._statistics[:n_stats].copy()))
+            rows.append(Rows("statistics", shard_key(gated.shard), opaque(self._statistics[:n_stats]).copy().view(STATISTICS)))
         rows += self._skill.step(state["skill"], x)
-        signals, quotes = self._signals[:n_signals].view(SIGNAL).copy(), self._quotes[:n_quotes].copy()
+        signals = opaque(self._signals[:n_signals]).copy().view(SIGNAL)
+        quotes = opaque(self._quotes[:n_quotes]).copy().view(SLICE_QUOTE)
         return state, SliceOut(gated.shard, gated.lo, gated.hi, signals, quotes, tuple(rows), gated)
 
     def _room(self, most: int) -> None:
