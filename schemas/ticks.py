@@ -25,6 +25,7 @@ Prices and sizes are fixed point: integers times 10**-exponent of the instrument
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,6 +72,19 @@ Ticks = npt.NDArray[np.void]
 """One-dimensional array of dtype TICK_V1."""
 
 Ints = npt.NDArray[np.int64]
+
+
+def rows_at(a: Ticks, index: npt.NDArray[Any]) -> Ticks:
+    """`a[index]` of a contiguous array of records, copied row by row as bytes: NumPy copies records field by field, twenty times slower."""
+    picked: Ticks = a.view(f"V{a.itemsize}")[index].view(a.dtype)
+    return picked
+
+
+def rows_joined(parts: Sequence[Ticks]) -> Ticks:
+    """Contiguous arrays of records of one layout, one after the other, copied as bytes."""
+    opaque = f"V{parts[0].itemsize}"
+    joined: Ticks = np.concatenate([a.view(opaque) for a in parts]).view(parts[0].dtype)
+    return joined
 
 
 def shard_of(symbol: str, shards: int) -> int:

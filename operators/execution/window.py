@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.ranges import GatedRange
-from schemas.ticks import TICK_V1, Ints, Ticks
+from schemas.ticks import TICK_V1, Ints, Ticks, rows_at, rows_joined
 
 
 class SymbolTicks(NamedTuple):
@@ -70,7 +70,7 @@ class TickWindow:
                 found = _symbol_ticks(pieces[0].ticks, pieces[0].slices, pieces[0].gate)
             else:
                 found = _symbol_ticks(
-                    np.concatenate([g.ticks for g in pieces]),
+                    rows_joined([g.ticks for g in pieces]),
                     np.concatenate([g.slices for g in pieces]),
                     np.concatenate([g.gate for g in pieces]),
                 )
@@ -85,7 +85,7 @@ class TickWindow:
             found = self.shard(shard)
             if self._symbols_of_shard[shard] > 1 and len(found.ticks):
                 own = found.ticks["symbol"] == symbol
-                found = _symbol_ticks(found.ticks[own], found.slices[own], found.gate[own])
+                found = _symbol_ticks(rows_at(found.ticks, own), found.slices[own], found.gate[own])
             self._symbols[symbol] = found
         return found
 

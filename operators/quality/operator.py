@@ -19,7 +19,7 @@ from operators.timeline.lift import lift
 from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import OWN, GatedRange, LeadSeries
-from schemas.ticks import TICK_V1, Mark, TickBatch, shard_key
+from schemas.ticks import TICK_V1, Mark, TickBatch, rows_at, rows_joined, shard_key
 
 
 def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | None]:
@@ -41,11 +41,11 @@ def joined_batches(batches: Sequence[TickBatch]) -> tuple[Any, Any]:
     if len(batches) == 1:
         ticks, slices = batches[0].ticks, batches[0].slices
     else:
-        ticks = np.concatenate([b.ticks for b in batches])
+        ticks = rows_joined([b.ticks for b in batches])
         slices = np.concatenate([b.slices for b in batches])
     if len({b.partition for b in batches}) > 1 or not never_goes_back(ticks["ts_ns"]):
         order = np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"], slices))
-        ticks, slices = ticks[order], slices[order]
+        ticks, slices = rows_at(ticks, order), slices[order]
     return ticks, slices
 
 

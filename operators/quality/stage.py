@@ -32,7 +32,7 @@ from operators.quality import kernels as k
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.ranges import GatedRange, LeadSeries
 from schemas.tables import DEAD_LETTER, Rows
-from schemas.ticks import Ints, Ticks
+from schemas.ticks import Ints, Ticks, rows_at
 
 UNKNOWN_KEY: Final = "unknown"
 """Key of dead letters whose symbol is not one of the shard's."""
@@ -142,7 +142,7 @@ class QualityStage:
         if refused:
             keep = reason == 0
             rows = self._dead_letters(state["dead"], ticks[~keep], slices[~keep], reason[~keep])
-            passed, passed_slices, gate = ticks[keep], slices[keep], gate[keep]
+            passed, passed_slices, gate = rows_at(ticks, keep), slices[keep], gate[keep]
         series = tuple(_lead_series(symbol, lo, hi, ticks, slices, leads[:, :led]) for symbol in self._leading)
         quality = k.quality_e6(state["score"])
         return state, (GatedRange(self._place.shard, lo, hi, passed, passed_slices, gate, rows, count, late, quality), series)
