@@ -232,10 +232,10 @@ def test_a_table_not_written_yet_is_empty(tmp_path: Path, open_lake: Open, made:
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("SELEC 1", "the query failed"),
+        ("SELEC 1", "must begin with one of SELECT, WITH"),
         ("SELECT * FROM fills", "tables: signals, verdicts, orders, executions"),
         ("SELECT colour FROM executions", "colour"),
-        ("", "the query failed"),
+        ("", "must begin with one of SELECT, WITH"),
     ],
 )
 def test_wrong_sql_is_wrong_use_and_says_what_there_is(finished_run: Path, sql: str, says: str) -> None:
