@@ -3,7 +3,7 @@
     python -m benchmarks.crash TAPE --kills 30 --terms 10 --seed 1
 
 Prints one JSON object; exits 1 if the hash differs, the lake has a gap or a double, most attempts did not resume in the
-middle, or none found the lake ahead of its recovery point (epochs are short, so that some do).
+middle, or of many attempts none found the lake ahead of its recovery point (epochs are short, so that some do).
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from operators.sinks import verify
+
+MANY = 20
+"""Of so many attempts one at least must have been killed between the lake's commit and the recovery point (one in ten is)."""
 
 
 @dataclass
@@ -43,7 +46,8 @@ class CrashReport:
     def ok(self) -> bool:
         same = self.hash == self.undisturbed_hash and self.problems == 0
         drained = all(code in (0, 128 + signal.SIGTERM) for code in self.exit_codes)
-        return same and drained and self.resumed * 2 > self.kills + self.terms and self.rows_skipped > 0
+        ended = self.kills + self.terms
+        return same and drained and self.resumed * 2 > ended and (self.rows_skipped > 0 or ended < MANY)
 
 
 def replay_command(tape: Path, out: Path, speed: float | None, workers: int, epoch_s: float, extra: list[str]) -> list[str]:
