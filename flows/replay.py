@@ -19,6 +19,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from flows.inputs import check_symbols, check_times, feeds_of
+from flows.memory import keep_freed_memory
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
 from flows.terminal import say, stderr
@@ -52,7 +53,7 @@ class Execution:
     """How a replay is run; may change between attempts and never changes what comes out."""
 
     workers: int = 1
-    batch_ticks: int = 131_072
+    batch_ticks: int = 262_144
     epoch_s: float = 5.0
     speed: float | None = None
     lake: bool = True
@@ -97,6 +98,7 @@ def replay(
     LakeError.
     """
     began = time.monotonic()
+    keep_freed_memory()
     check_symbols(tape, settings.replay.symbols)
     check_times(tape, settings.replay)
     model = load_model(model_path)

@@ -28,7 +28,7 @@ def replay_command(
     warm_up: Annotated[str, typer.Option(help="How long before --from ticks move state but decide nothing, as in 5m.")] = "0s",
     speed: Annotated[float | None, typer.Option(help="Multiple of real time; default as fast as possible.")] = None,
     workers: Annotated[int, typer.Option(help="Worker threads.")] = 1,
-    batch_ticks: Annotated[int, typer.Option(help="Ticks read at once.")] = 131_072,
+    batch_ticks: Annotated[int, typer.Option(help="Ticks read at once.")] = 262_144,
     epoch_s: Annotated[float, typer.Option(help="Seconds between two recovery points; 0: after each batch.")] = 5.0,
     slice_ms: Annotated[int | None, typer.Option(help="Length of a slice, W.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")] = None,
