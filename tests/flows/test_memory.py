@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.memory import keep_freed_memory
-
 ROOT = Path(__file__).parents[2]
 FAULTS = """
 import resource, sys
