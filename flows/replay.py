@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +43,8 @@ ATTEMPTS = "attempts.jsonl"
 NO_SKILL: dict[str, Any] = {"network": {}, "imbalance": {}, "network_less_imbalance": {}}
 """Without a lake nothing keeps the counts over a resume, so none are given."""
 WARM_TICKS = 4096
+WARMED = "replayed"
+"""File in the folder of compiled kernels that says that a replay has used them."""
 MOST_WORKERS = 256
 MOST_BATCH_TICKS = 2**31
 MOST_EPOCH_S = 86_400
@@ -246,14 +248,16 @@ class _Attempt:
 
 def _warm(tape: Tape, stages: Stages) -> None:
     """Compiles, or loads from the cache, every kernel, by running the first ticks of the tape with states that are thrown away."""
-    cache = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
-    if cache.is_dir() and not any(cache.iterdir()):
+    warmed = Path(os.environ.get("NUMBA_CACHE_DIR", "")) / WARMED
+    if not warmed.exists():
         say("compiling the kernels of this release, once: about half a minute")
     cursor = cursor_of(tape, replace(stages))
     stage = stages.account("warm")
     outs = next(shard_outs(stages, cursor, WARM_TICKS), None)
     if outs is not None:
         stage.step(stage.start(), outs)
+    with suppress(OSError):
+        warmed.touch()
 
 
 @contextmanager

@@ -352,9 +352,13 @@ def quality_e6(score: np.ndarray) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def never_goes_back(times: Any) -> bool:
-    """Whether no element of an int64 array is below the one before it."""
-    for i in range(1, times.size):
-        if times[i] < times[i - 1]:
+def in_order(ts_ns: Any, symbol: Any, seq: Any) -> bool:
+    """Whether rows stand by (ts_ns, symbol, seq): int64, uint32 and uint64 of one length. A tape's do, unless fields are corrupted."""
+    for i in range(1, ts_ns.size):
+        if ts_ns[i] > ts_ns[i - 1]:
+            continue
+        if ts_ns[i] < ts_ns[i - 1] or symbol[i] < symbol[i - 1]:
+            return False
+        if symbol[i] == symbol[i - 1] and seq[i] < seq[i - 1]:
             return False
     return True

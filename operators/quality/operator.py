@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import bytewax.operators as op
 import numpy as np
+import numpy.typing as npt
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from operators.quality.kernels import never_goes_back
+from operators.quality.kernels import in_order
 from operators.quality.stage import QualityStage
 from operators.timeline.aligner import Aligner
 from operators.timeline.control import Meters
@@ -34,18 +35,34 @@ def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | N
     return head, tail
 
 
+def _nothing(dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An empty array, read-only as all ticks are: kernels are compiled for read-only ones only."""
+    empty = np.empty(0, dtype)
+    empty.flags.writeable = False
+    return empty
+
+
+NO_TICKS: Final = _nothing(TICK_V1)
+NO_SLICES: Final = _nothing(np.int64)
+
+
 def joined_batches(batches: Sequence[TickBatch]) -> tuple[Any, Any]:
-    """Ticks and slices of the batches of all partitions, ordered by (slice, ts_ns, symbol, seq). One sorted batch is not copied."""
+    """Ticks and slices of the batches of all partitions, ordered by (slice, ts_ns, symbol, seq), read-only.
+
+    One sorted batch is not copied.
+    """
     if not batches:
-        return np.empty(0, TICK_V1), np.empty(0, np.int64)
+        return NO_TICKS, NO_SLICES
     if len(batches) == 1:
         ticks, slices = batches[0].ticks, batches[0].slices
     else:
         ticks = rows_joined([b.ticks for b in batches])
         slices = np.concatenate([b.slices for b in batches])
-    if len({b.partition for b in batches}) > 1 or not never_goes_back(ticks["ts_ns"]):
+    if len({b.partition for b in batches}) > 1 or not in_order(ticks["ts_ns"], ticks["symbol"], ticks["seq"]):
         order = np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"], slices))
         ticks, slices = rows_at(ticks, order), slices[order]
+    if len(batches) > 1 or ticks is not batches[0].ticks:
+        ticks.flags.writeable = slices.flags.writeable = False
     return ticks, slices
 
 

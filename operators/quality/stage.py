@@ -143,6 +143,7 @@ class QualityStage:
             keep = reason == 0
             rows = self._dead_letters(state["dead"], ticks[~keep], slices[~keep], reason[~keep])
             passed, passed_slices, gate = rows_at(ticks, keep), slices[keep], gate[keep]
+            passed.flags.writeable = passed_slices.flags.writeable = False
         series = tuple(_lead_series(symbol, lo, hi, ticks, slices, leads[:, :led]) for symbol in self._leading)
         quality = k.quality_e6(state["score"])
         return state, (GatedRange(self._place.shard, lo, hi, passed, passed_slices, gate, rows, count, late, quality), series)
