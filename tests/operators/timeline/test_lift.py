@@ -228,13 +228,13 @@ from schemas.ticks import TICK_V1, Mark
 from tests_tape import MadeTape
 open_batches = int(sys.argv[1])
 credit = Credit(10, open_batches)
-cursor = TapeCursor(MadeTape(3_000_000), 1, [0, 1], np.zeros(1, np.int32), [[0], []], 100)
-source = TapeSource("ticks", cursor, 30_000, 100, Drain(), credit, Meters())
+cursor = TapeCursor(MadeTape(6_000_000), 1, [0, 1], np.zeros(1, np.int32), [[0], []], 100)
+source = TapeSource("ticks", cursor, 60_000, 100, Drain(), credit, Meters())
 flow = Dataflow("pressed")
 reader = []
 def keyed_by(batch):
     reader[:] = [threading.get_ident()]
-    return f"k{batch.first_offset // 30_000 % 8}"
+    return f"k{batch.first_offset // 60_000 % 8}"
 def slow(state, batch):
     if threading.get_ident() != reader[0]:
         time.sleep(0.04)
@@ -280,8 +280,7 @@ def grown_mib(tmp_path: Path, open_batches: int) -> int:
 
 
 def test_credit_bounds_the_memory_between_a_fast_source_and_a_slow_stage(tmp_path: Path) -> None:
-    """3 M ticks are 216 MB: without the bound the slow half of them is in flight at once, with it three batches (7 MB) are."""
+    """6 M ticks are 432 MB: without the bound the slow half of them is in flight at once, with it three batches (13 MB) are."""
     held = grown_mib(tmp_path, 3)
     free = grown_mib(tmp_path, 10**9)
-    assert held < 80
-    assert free > held + 60
+    assert free > held + 120
