@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def replay(
             account=attempt.account,
             meters=attempt.meters,
             workers=execution.workers,
-            attempt={"resumed": resumed, "setup_s": setup_s, "times": cursor_of(tape, stages).times(), **spent},
+            attempt={"resumed": resumed, "setup_s": setup_s, "times": attempt.cursor.times(), **spent},
             skill=_skill(folder) if execution.lake else NO_SKILL,
         )
         run["model_file"] = str(model_path or DEFAULT_MODEL)
@@ -169,12 +169,12 @@ class _Attempt:
         self._execution = execution
         self._folder = folder.path
         self._holder = Holder()
-        cursor = cursor_of(tape, stages)
-        total = cursor.rows_total
+        self.cursor = cursor_of(tape, stages)
+        total = self.cursor.rows_total
         credit = Credit(stages.settings.max_open_slices)
         self._source = TapeSource(
             "ticks",
-            cursor,
+            self.cursor,
             execution.batch_ticks,
             stages.settings.slice_ns,
             self.drain,
@@ -251,7 +251,7 @@ def _warm(tape: Tape, stages: Stages) -> None:
     warmed = Path(os.environ.get("NUMBA_CACHE_DIR", "")) / WARMED
     if not warmed.exists():
         say("compiling the kernels of this release, once: about half a minute")
-    cursor = cursor_of(tape, replace(stages))
+    cursor = cursor_of(tape, stages)
     stage = stages.account("warm")
     outs = next(shard_outs(stages, cursor, WARM_TICKS), None)
     if outs is not None:

@@ -95,13 +95,6 @@ def parsed_duration(text: str, option: str) -> int:
     return duration_ns
 
 
-def at_least(value: float | None, least: float, option: str) -> None:
-    """Raises UsageError where a value is below its least."""
-    if value is not None and value < least:
-        msg = f"{option} {value}: must be at least {least}"
-        raise UsageError(msg)
-
-
 @contextmanager
 def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """Tells how far long work is: a bar with rate and time left where a person looks on, else a plain line every few seconds."""

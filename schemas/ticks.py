@@ -74,6 +74,13 @@ Ticks = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
 
+def read_only(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A contiguous read-only view, so that a compiled pass has one signature."""
+    view = np.ascontiguousarray(a).view()
+    view.flags.writeable = False
+    return view
+
+
 def rows_at(a: Ticks, index: npt.NDArray[Any]) -> Ticks:
     """`a[index]` of a contiguous array of records, copied row by row as bytes: NumPy copies records field by field, twenty times slower."""
     picked: Ticks = a.view(f"V{a.itemsize}")[index].view(a.dtype)

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from operators.features import kernels as k
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.exact import exp64
 from schemas.features import FEATURE_NAMES
 from schemas.ranges import FeatureRange, GatedRange, LeadSeries
+from schemas.ticks import read_only
 
 ADAPTIVE: Final = frozenset(
     (
@@ -102,9 +102,9 @@ class FeatureStage:
         ends = np.cumsum([len(s.ts_ns) for s in leads], dtype=np.int64)
         if count or (len(ends) and ends[-1]):
             k.feature_range(
-                _read_only(gated.ticks),
-                _read_only(gated.slices),
-                _read_only(gated.gate),
+                read_only(gated.ticks),
+                read_only(gated.slices),
+                read_only(gated.gate),
                 self._place.local,
                 self._quoted,
                 self._tick_size,
@@ -139,10 +139,3 @@ def _scaling(name: str) -> tuple[float, float, float]:
     if name in LEVELS:
         return k.SMALLEST_SCALE, 1.0, 1.0
     return 1.0, 0.0, 0.0
-
-
-def _read_only(a: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """A contiguous read-only view, so that the compiled pass has one signature."""
-    view = np.ascontiguousarray(a).view()
-    view.flags.writeable = False
-    return view

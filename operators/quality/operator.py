@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import bytewax.operators as op
 import numpy as np
-import numpy.typing as npt
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
@@ -20,7 +19,7 @@ from operators.timeline.lift import lift
 from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import OWN, GatedRange, LeadSeries
-from schemas.ticks import TICK_V1, Mark, TickBatch, rows_at, rows_joined, shard_key
+from schemas.ticks import TICK_V1, Mark, TickBatch, read_only, rows_at, rows_joined, shard_key
 
 
 def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | None]:
@@ -35,15 +34,9 @@ def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | N
     return head, tail
 
 
-def _nothing(dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An empty array, read-only as all ticks are: kernels are compiled for read-only ones only."""
-    empty = np.empty(0, dtype)
-    empty.flags.writeable = False
-    return empty
-
-
-NO_TICKS: Final = _nothing(TICK_V1)
-NO_SLICES: Final = _nothing(np.int64)
+NO_TICKS: Final = read_only(np.empty(0, TICK_V1))
+NO_SLICES: Final = read_only(np.empty(0, np.int64))
+"""Read-only as all ticks are: kernels are compiled for read-only ones only."""
 
 
 def joined_batches(batches: Sequence[TickBatch]) -> tuple[Any, Any]:

@@ -32,7 +32,7 @@ from operators.quality import kernels as k
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.ranges import GatedRange, LeadSeries
 from schemas.tables import DEAD_LETTER, Rows
-from schemas.ticks import Ints, Ticks, rows_at
+from schemas.ticks import Ints, Ticks, read_only, rows_at
 
 UNKNOWN_KEY: Final = "unknown"
 """Key of dead letters whose symbol is not one of the shard's."""
@@ -114,8 +114,8 @@ class QualityStage:
         refused = late = led = 0
         if count:
             refused, late, led = k.pass_range(
-                _read_only(ticks),
-                _read_only(slices),
+                read_only(ticks),
+                read_only(slices),
                 self._place.local,
                 self._limits,
                 self._off_exchange,
@@ -176,10 +176,3 @@ def _lead_series(symbol: int, lo: int, hi: int, ticks: Ticks, slices: Ints, lead
         return LeadSeries(symbol, lo, hi, leads[1].copy(), leads[2].copy(), leads[0].copy())
     mine = leads[:, ticks["symbol"][leads[0]] == symbol]
     return LeadSeries(symbol, lo, hi, mine[1], mine[2], slices[mine[0]])
-
-
-def _read_only(a: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """A contiguous read-only view, so that the compiled pass has one signature."""
-    view = np.ascontiguousarray(a).view()
-    view.flags.writeable = False
-    return view

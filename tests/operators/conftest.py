@@ -1,4 +1,4 @@
-"""The made tape (tests/operators/encoding/made_tape.py) for this room's tests."""
+"""The made tape (tests/operators/encoding/made_tape.py) for the rooms between the tape and the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-MADE_TAPE = Path(__file__).resolve().parent.parent / "encoding" / "made_tape.py"
+MADE_TAPE = Path(__file__).resolve().parent / "encoding" / "made_tape.py"
 
 
 @pytest.fixture(scope="session")
