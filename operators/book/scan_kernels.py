@@ -40,7 +40,7 @@ LARGEST = 9.0e18
 NOTHING, DECIDE, FULL, TOO_LARGE = range(4)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def merge(slices: Any, lo: int, place: Any, order: Any) -> None:
     """Stable order of rows by slice, by counting: `slices` int64 (n,) >= `lo`, result in `order` int64 (n,).
 
@@ -56,7 +56,7 @@ def merge(slices: Any, lo: int, place: Any, order: Any) -> None:
         place[k] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def close_second(money: Any, before: int, slice_ns: int, seconds: Any, made: int) -> int:
     """Adds the row of the pending second if its last slice is before `before`; returns the number of rows."""
     if money[PENDING] == 0:
@@ -74,7 +74,7 @@ def close_second(money: Any, before: int, slice_ns: int, seconds: Any, made: int
     return made + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def evaluate(money: Any, k: int, slice_ns: int) -> None:
     """Equity at the end of slice `k`: rolls the day (UTC), notes a change, moves the peak and the worst drawdown."""
     end = (k + 1) * slice_ns
@@ -102,7 +102,7 @@ def evaluate(money: Any, k: int, slice_ns: int) -> None:
         money[WORST_PEAK2] = money[PEAK2]
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def revalue(market: Any, weight: Any, money: Any) -> None:
     """Value and exposure of all positions from scratch, after a fill changed a weight."""
     value = np.int64(0)
@@ -120,7 +120,7 @@ def revalue(market: Any, weight: Any, money: Any) -> None:
         money[OVERFLOW] = 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def scan(
     lo: int,
     hi: int,

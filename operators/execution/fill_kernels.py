@@ -52,7 +52,7 @@ _NOTHING_TO_REDUCE = int(Reason.EXPIRED_NOTHING_TO_REDUCE)
 _POST_ONLY_WOULD_TAKE = int(Reason.POST_ONLY_WOULD_TAKE)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def report(
     order: Any, kind: int, t: int, s: int, quantity: int, price: int, queue: int, liquidity: int, reason: int, out: Any, n: int, p: Any
 ) -> int:
@@ -91,13 +91,13 @@ def report(
     return n + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def reducible(order: Any, market: Any) -> int:
     """How much the order may fill without going past a flat position."""
     return max(-order.side * market.position, 0)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def fill(
     order: Any,
     market: Any,
@@ -139,13 +139,13 @@ def fill(
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def end(order: Any, kind: int, t: int, s: int, reason: int, out: Any, n: int, p: Any) -> int:
     """Ends the order: `kind` is CANCELLED, EXPIRED or REJECTED."""
     return report(order, kind, t, s, 0, 0, UNKNOWN_QUEUE, 0, reason, out, n, p)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def shown_to_take(order: Any, market: Any, p: Any) -> int:
     """What of the opposite side's shown size the order may still take at the touch; everything where the source has no sizes."""
     if not p.sized:
@@ -155,7 +155,7 @@ def shown_to_take(order: Any, market: Any, p: Any) -> int:
     return max(market.bid_size - market.taken_bid, 0)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def note_taken(order: Any, market: Any, quantity: int) -> None:
     """Remembers that the account took `quantity` of the opposite side, so that a size that is only shown again is not taken twice."""
     if order.side > 0:
@@ -164,7 +164,7 @@ def note_taken(order: Any, market: Any, quantity: int) -> None:
         market.taken_bid += quantity
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def take_shown(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: Any, cdf: Any, quantile: Any) -> int:
     """Takes at the opposite touch, up to what it shows."""
     price = market.ask if order.side > 0 else market.bid
@@ -175,7 +175,7 @@ def take_shown(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: Any
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def take_market(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: Any, cdf: Any, quantile: Any) -> int:
     """A market order takes what is shown, and beyond it `slippage_ticks` more per shown size already taken.
 
@@ -205,7 +205,7 @@ def take_market(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: An
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def join_queue(order: Any, market: Any) -> None:
     """A limit starts to rest: behind the shown size at the touch, alone if it is better, at an unknown place if it is deeper."""
     order.phase = PHASE_RESTING
@@ -216,13 +216,13 @@ def join_queue(order: Any, market: Any) -> None:
         note_touch(order, market)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def exchange_shown(order: Any, market: Any) -> int:
     """Letter of the exchange that shows the touch of the order's own side."""
     return market.bid_venue if order.side > 0 else market.ask_venue
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def note_touch(order: Any, market: Any) -> None:
     """Sets a resting order's place in the queue against the last valid quote.
 
@@ -248,13 +248,13 @@ def note_touch(order: Any, market: Any) -> None:
     order.at_touch = 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def marketable(order: Any, market: Any) -> bool:
     """Whether the limit may take from the last valid quote."""
     return market.ask <= order.price if order.side > 0 else market.bid >= order.price
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def take_or_join(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: Any, cdf: Any, quantile: Any) -> int:
     """What an order that has arrived does at a valid quote, by type and time in force."""
     whole = order.time_in_force == _FOK
@@ -272,7 +272,7 @@ def take_or_join(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: A
     return take_market(order, market, t, s, out, n, p, cdf, quantile)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def accept(order: Any, market: Any, fresh: bool, t: int, s: int, out: Any, n: int, p: Any, cdf: Any, quantile: Any) -> int:
     """An order that nothing speaks against arrives; `fresh`: the last quote is valid and of this session."""
     post_only = order.type == _LIMIT and order.flags & POST_ONLY != 0
@@ -300,7 +300,7 @@ def accept(order: Any, market: Any, fresh: bool, t: int, s: int, out: Any, n: in
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def trigger(order: Any, price: int, t: int, s: int, out: Any, n: int, p: Any) -> int:
     """Triggers a stop if `price` is at its stop price or through it: a sale's from above, a purchase's from below."""
     if order.side * (price - order.stop_price) < 0:
@@ -310,7 +310,7 @@ def trigger(order: Any, price: int, t: int, s: int, out: Any, n: int, p: Any) ->
     return report(order, _TRIGGERED, t, s, 0, price, UNKNOWN_QUEUE, 0, _STOP_TRIGGERED, out, n, p)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def order_meets_quote(order: Any, market: Any, t: int, s: int, out: Any, n: int, p: Any, cdf: Any, quantile: Any) -> int:
     """What a new valid quote does to an order at the venue."""
     if order.phase == PHASE_WAITING:
@@ -336,7 +336,7 @@ def order_meets_quote(order: Any, market: Any, t: int, s: int, out: Any, n: int,
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def order_meets_print(
     order: Any,
     market: Any,

@@ -43,7 +43,7 @@ _NOTHING_TO_REDUCE = int(Reason.REDUCE_ONLY_NOTHING_TO_REDUCE)
 _EXPIRY_PAST = int(Reason.EXPIRY_PAST)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def look(
     ticks: Any,
     slices: Any,
@@ -74,7 +74,7 @@ def look(
     return scan(ticks, slices, gate, first, until, ahead[:n], ahead_market, sessions, p, cdf, quantile, out)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def scan(
     ticks: Any,
     slices: Any,
@@ -138,7 +138,7 @@ def scan(
     return DONE, n, event_slice, alive
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def next_timed(orders: Any) -> tuple[int, int, int, bool]:
     """The next event that no tick makes: (2 * time, plus 1 unless it is an expiry; row; what), and whether anything can still happen."""
     best = 2 * NEVER
@@ -162,7 +162,7 @@ def next_timed(orders: Any) -> tuple[int, int, int, bool]:
     return best, row, kind, alive
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def watched(orders: Any, m: Any) -> tuple[int, int, bool, bool]:
     """What the orders wait for, so that most ticks need not meet them: (low, high, keen, touching).
 
@@ -193,7 +193,7 @@ def watched(orders: Any, m: Any) -> tuple[int, int, bool, bool]:
     return low, high, keen, touching
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def quiet(x: Any, gate: int, m: Any, t: int, low: int, high: int, keen: bool, touching: bool, sized: int) -> bool:
     """Whether the tick moves no order. A quiet quote has become the market on return; a quiet print has no effect at all."""
     if x.kind == TRADE:
@@ -212,7 +212,7 @@ def quiet(x: Any, gate: int, m: Any, t: int, low: int, high: int, keen: bool, to
     return True
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def timed(orders: Any, j: int, what: int, m: Any, sessions: Any, t: int, s: int, out: Any, n: int, q: Any, cdf: Any, quantile: Any) -> int:
     """An order arrives, expires or is cancelled."""
     o = orders[j]
@@ -245,7 +245,7 @@ def timed(orders: Any, j: int, what: int, m: Any, sessions: Any, t: int, s: int,
     return accept(o, m, m.valid != 0, t, s, out, n, q, cdf, quantile)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def tick(x: Any, gate: int, orders: Any, m: Any, sessions: Any, t: int, s: int, out: Any, n: int, q: Any, cdf: Any, quantile: Any) -> int:
     """One row of the symbol: a quote moves the market and meets every order, a lit regular print meets every order."""
     if x.kind == QUOTE:
@@ -279,7 +279,7 @@ def tick(x: Any, gate: int, orders: Any, m: Any, sessions: Any, t: int, s: int, 
     return n
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def valid_quote(gate: int, bid: int, ask: int, bid_size: int, ask_size: int, sized: int) -> bool:
     """A quote that may fill: in session, neither locked nor crossed, with sizes where the source has them."""
     if gate & IN_SESSION == 0 or gate & (LOCKED | CROSSED) != 0 or bid <= 0 or ask <= bid:
@@ -287,14 +287,14 @@ def valid_quote(gate: int, bid: int, ask: int, bid_size: int, ask_size: int, siz
     return sized == 0 or (bid_size > 0 and ask_size > 0)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def ask_venue(x: Any) -> int:
     """Letter of the exchange that shows a quote's ask: its own where the tick names one, else the bid's."""
     letter = np.uint8(x.conditions >> np.uint32(ASK_VENUE_SHIFT))
     return letter if letter != 0 else x.venue  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def show(m: Any, bid: int, ask: int, bid_size: int, ask_size: int, bid_at: int, ask_at: int) -> None:
     """Makes a valid quote the market. A side that is only shown again, by the same exchange, keeps what was taken of it."""
     if bid != m.bid or bid_size != m.bid_size or bid_at != m.bid_venue:
@@ -311,7 +311,7 @@ def show(m: Any, bid: int, ask: int, bid_size: int, ask_size: int, bid_at: int, 
     m.valid = 1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def enter_session(orders: Any, m: Any, close: int) -> None:
     """A new session: the market is unknown again and every order that rested over the close is at the back, at an unknown place."""
     m.session_close = min(close, NEVER)
@@ -326,7 +326,7 @@ def enter_session(orders: Any, m: Any, close: int) -> None:
             orders[j].at_touch = 0
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def session_of(sessions: Any, t: int) -> int:
     """Row of the session that contains t, -1 outside of all."""
     for k in range(sessions.shape[0]):
@@ -335,7 +335,7 @@ def session_of(sessions: Any, t: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def last_quote_before(ticks: Any, stop: int) -> int:
     """Place of the last quote row before place `stop`, -1 if there is none."""
     for i in range(stop - 1, -1, -1):
@@ -344,7 +344,7 @@ def last_quote_before(ticks: Any, stop: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, orders: Any, market: Any, sessions: Any, p: Any) -> None:
     """Takes over the last quote before place `stop`, or the one noted in `last` (LAST_QUOTE (1,)), after a time without reading.
 
@@ -377,7 +377,7 @@ def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, ord
         show(m, bid, ask, bid_size, ask_size, bid_at, ask_at)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def note_last_quotes(ticks: Any, slices: Any, gate: Any, slice_ns: int, symbols: int, seen: Any, quotes: Any) -> None:
     """Writes the last quote row of each symbol into `quotes` (LAST_QUOTE, by symbol id), walking back until all `symbols` were found.
 

@@ -50,7 +50,7 @@ _PRICE_ABOVE = int(Reason.PRICE_ABOVE_MAXIMUM)
 _PRICE_OFF_TICK = int(Reason.PRICE_OFF_TICK)
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def refusal(r: Any, q: Any) -> int:
     """The first thing that is wrong with a new order itself (ORDER_REQUEST record), or Reason.NONE; refused so on arrival.
 
@@ -86,7 +86,7 @@ def refusal(r: Any, q: Any) -> int:
     return _NONE
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def forget(orders: Any, n: int, at: int) -> int:
     """Drops the rows of orders whose end the book has seen by slice `at`, so that it sends no cancel for them any more."""
     kept = 0
@@ -99,7 +99,7 @@ def forget(orders: Any, n: int, at: int) -> int:
     return kept
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def any_alive(orders: Any, n: int) -> bool:
     """Whether anything can still happen to one of the orders."""
     alive = False
@@ -108,7 +108,7 @@ def any_alive(orders: Any, n: int) -> bool:
     return alive
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def room_for(orders: Any, n: int, arrival_ns: int) -> int:
     """Moves later arrivals one row on and returns the place that is free then."""
     j = n
@@ -118,7 +118,7 @@ def room_for(orders: Any, n: int, arrival_ns: int) -> int:
     return j
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def enter(requests: Any, i: int, at: int, next_order: Any, orders: Any, n: int, p: Any) -> tuple[int, bool]:
     """Takes request `i` (of REQUEST records), sent in slice `at`: (rows in use, whether it changed anything). Needs room for one more row.
 
@@ -162,7 +162,7 @@ def enter(requests: Any, i: int, at: int, next_order: Any, orders: Any, n: int, 
     return n + 1, True
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def blank(orders: Any, j: int, r: Any, arrival_ns: int) -> None:
     """Writes row `j` as that of a cancel for an order that is not known: dead, and its refusal due on arrival."""
     o = orders[j]
