@@ -1,0 +1,68 @@
+"""What a process puts down about itself."""
+
+from __future__ import annotations
+
+from operators.timeline.live import FAILING, OK, SECONDS, STARTING, Histogram, Live
+
+
+def test_a_duration_falls_into_the_first_bucket_that_is_no_shorter():
+    h = Histogram((0.1, 1.0))
+    for seconds in (0.1, 0.1000001, 1.0, 7.5):
+        h.observe(seconds)
+    assert h.counts == [1, 2, 1]
+    assert h.count == 4
+    assert h.sum == 0.1 + 0.1000001 + 1.0 + 7.5
+
+
+def test_bounds_ascend():
+    assert list(SECONDS) == sorted(set(SECONDS))
+
+
+def test_a_component_starts_unreached_and_keeps_the_time_of_its_last_change():
+    now = [10.0]
+    live = Live(clock=lambda: now[0])
+    broker = live.component("kafka")
+    assert (broker.status, broker.since_s) == (STARTING, 10.0)
+    now[0] = 11.0
+    broker.ok()
+    now[0] = 12.0
+    broker.ok()
+    assert (broker.status, broker.since_s, broker.why) == (OK, 11.0, "")
+    broker.failing("no broker answers")
+    now[0] = 15.0
+    broker.failing("still none")
+    assert (broker.status, broker.since_s, broker.why) == (FAILING, 12.0, "still none")
+    assert live.component("kafka") is broker
+
+
+def test_a_partition_waits_until_something_arrives():
+    live = Live()
+    live.lag(3, 7)
+    live.arrived(3, messages=2, ticks=500, size_bytes=32_000, event_ns=40)
+    live.arrived(3, messages=1, ticks=10, event_ns=30)
+    assert (live.messages, live.ticks, live.bytes, live.event_ns) == (3, 510, 32_000, {"3": 40})
+    live.waiting(3)
+    assert live.waiting_for == {"3"}
+    assert live.lag_messages == {"3": 0}
+    live.arrived("3", messages=1)
+    assert live.waiting_for == set()
+
+
+def test_counters_add_up_by_label():
+    live = Live()
+    live.dead_letter("CRC", 2)
+    live.dead_letter("CRC")
+    live.refused("MAX_ORDER")
+    live.wrote("equity", 5)
+    live.wrote("equity", 6)
+    assert (live.dead_letters, live.refusals, live.rows) == ({"CRC": 3}, {"MAX_ORDER": 1}, {"equity": 11})
+
+
+def test_an_epoch_is_complete_when_the_next_begins():
+    now = [1.0]
+    live = Live(clock=lambda: now[0])
+    live.epoch_began()
+    assert (live.epochs, live.epoch_began_s) == (0, 1.0)
+    now[0] = 2.5
+    live.epoch_began()
+    assert (live.epochs, live.epoch_began_s) == (1, 2.5)
