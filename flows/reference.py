@@ -153,7 +153,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}, ""):
         return "-"
     return f"{value:f}" if isinstance(value, Decimal) else str(value).lower() if isinstance(value, bool) else str(value)
 

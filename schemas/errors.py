@@ -49,3 +49,13 @@ class ModelError(SpiketapeError):
 
 class LakeError(SpiketapeError):
     """The local lake cannot be written or does not hold what it should."""
+
+
+class BrokerError(SpiketapeError):
+    """The Kafka broker was away for too long, or answered that something cannot be done."""
+
+
+class FencedError(SpiketapeError):
+    """A newer instance of this process has taken over: this one may write nothing more."""
+
+    exit_code = 4

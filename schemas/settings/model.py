@@ -18,6 +18,7 @@ from schemas.settings.sections import (
     BookSettings,
     FeatureSettings,
     GateSettings,
+    KafkaSettings,
     LakeSettings,
     ReplaySettings,
     RiskSettings,
@@ -27,13 +28,15 @@ from schemas.settings.sections import (
 )
 
 ENV_PREFIX = "SPIKETAPE_"
+CONNECTION_SECTIONS = ("kafka", "influx", "health")
+"""Sections that say where a run happens: no part of its identity, and never shown in an error, since they may hold secrets."""
 ENV_NOT_SETTINGS = frozenset({"SPIKETAPE_TEST_DATA", "SPIKETAPE_CACHE"})
 
 
 class Settings(BaseModel):
-    """All settings. Frozen; part of a run's identity (how it is executed - workers, batches, epochs - is not)."""
+    """All settings. Frozen; a run's identity but for CONNECTION_SECTIONS. How it is executed (workers, batches, epochs) is no setting."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     deployment: str = Field("spiketape", pattern=r"^[A-Za-z0-9_.-]{1,48}$")
     slice_ms: int = Field(100, ge=1, le=60_000)
@@ -51,6 +54,7 @@ class Settings(BaseModel):
     venue: VenueSettings = VenueSettings()
     lake: LakeSettings = LakeSettings()
     replay: ReplaySettings = ReplaySettings()
+    kafka: KafkaSettings = KafkaSettings()
 
     @property
     def slice_ns(self) -> int:
@@ -59,8 +63,9 @@ class Settings(BaseModel):
 
 
 def settings_hash(settings: Settings) -> str:
-    """SHA-256 over the canonical JSON of all settings, hexadecimal."""
-    return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    """SHA-256 over the canonical JSON of all settings but CONNECTION_SECTIONS, hexadecimal."""
+    tree = settings.model_dump(mode="json", exclude=set(CONNECTION_SECTIONS))
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def load_settings(
@@ -97,9 +102,14 @@ def load_settings(
     try:
         return Settings.model_validate(tree)
     except ValidationError as e:
-        lines = [f"  {'.'.join(str(p) for p in d['loc'])}: {d['msg']} (given: {d['input']!r})" for d in e.errors()]
+        lines = [f"  {'.'.join(str(p) for p in d['loc'])}: {d['msg']}{_given(d['loc'], d['input'])}" for d in e.errors()]
         msg = "settings are not valid:\n" + "\n".join(lines)
         raise UsageError(msg) from e
+
+
+def _given(place: tuple[int | str, ...], value: Any) -> str:
+    """What was given, unless it may be a secret."""
+    return "" if place[:1] and place[0] in CONNECTION_SECTIONS else f" (given: {value!r})"
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any, where: str) -> None:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+OWNED_BY_SPIKETAPE: Final = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "compression.codec": "kafka.compression",
+    "compression.type": "kafka.compression",
+    "message.max.bytes": "kafka.max_message_bytes",
+    "transaction.timeout.ms": "kafka.transaction_timeout_s",
+    "transactional.id": "deployment",
+    "acks": "",
+    "request.required.acks": "",
+    "enable.auto.commit": "",
+    "enable.auto.offset.store": "",
+    "enable.idempotence": "",
+    "group.id": "",
+    "isolation.level": "",
+}
+"""librdkafka settings that may not be passed through, with the setting to use (empty: delivery rests on it, so there is none)."""
 
 
 class Section(BaseModel):
@@ -123,3 +140,61 @@ class ReplaySettings(Section):
     from_ns: int | None = None
     to_ns: int | None = None
     warm_up_ns: int = 0
+
+
+class KafkaSettings(Section):
+    """How the Kafka broker is reached, and how topics and transactions are made. No part of a run's identity."""
+
+    bootstrap_servers: str = Field("localhost:9092", min_length=1, description="host:port of one or more brokers, separated by commas")
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="stands before the name of every topic")
+    librdkafka: dict[str, SecretStr] = Field(
+        {}, description="any setting of librdkafka by its own name, such as `security.protocol` or `sasl.password`; never printed"
+    )
+    transaction_ms: int = Field(50, ge=0, le=60_000, description="an open transaction is committed after this; 0: at each write")
+    transaction_rows: int = Field(1000, ge=1, le=100_000, description="messages in an open transaction after which it is committed")
+    transaction_timeout_s: float = Field(
+        60.0, ge=1, le=900, description="the broker aborts what a dead process left open after this; readers wait for it until then"
+    )
+    compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = Field("lz4", description="of message batches, by the producer")
+    max_message_bytes: int = Field(8 << 20, ge=1024, le=10**9, description="largest message; a larger one is an error that names its row")
+    replication: int = Field(1, ge=1, le=32, description="copies of each topic; writes wait for all but one of them (for 1 and 2: for one)")
+    tick_retention_h: int = Field(168, ge=0, description="hours that `ticks` are kept; 0: for ever")
+    turn_retention_h: int = Field(168, ge=0, description="hours that `slices`, `requests` and `reports` are kept; 0: for ever")
+    row_retention_h: int = Field(0, ge=0, description="hours that the topics of rows are kept; 0: for ever, as `verify --kafka` needs")
+    answer_timeout_s: float = Field(15.0, gt=0, le=600, description="the broker has this long to answer one request")
+    outage_s: float = Field(300.0, ge=0, description="a broker that is away is waited for this long; then the process ends with an error")
+    retry_first_ms: int = Field(100, ge=1, le=60_000, description="pause before the first attempt of what failed; it doubles each time")
+    retry_most_ms: int = Field(5000, ge=1, le=600_000, description="longest pause between two attempts")
+
+    @field_validator("librdkafka", mode="before")
+    @classmethod
+    def _by_own_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        flat = _flat(value)
+        for name in sorted(OWNED_BY_SPIKETAPE.keys() & flat.keys()):
+            use = OWNED_BY_SPIKETAPE[name]
+            msg = f"{name} cannot be passed through: " + (f"use the setting {use}" if use else "exactly-once delivery rests on it")
+            raise ValueError(msg)
+        return flat
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self.topic_prefix + name
+
+    def client(self) -> dict[str, str]:
+        """Settings for a librdkafka client, secrets in plain: to be handed to a client, never to a log, an error or a file."""
+        return {"bootstrap.servers": self.bootstrap_servers, **{name: value.get_secret_value() for name, value in self.librdkafka.items()}}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"sasl": {"password": x}}` as `{"sasl.password": x}`, so that variables and `--set` can name librdkafka's settings."""
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = (
+                value if isinstance(value, str | SecretStr) else str(value).lower() if isinstance(value, bool) else str(value)
+            )
+    return out
