@@ -18,6 +18,7 @@ from schemas.settings.sections import (
     BookSettings,
     FeatureSettings,
     GateSettings,
+    HealthSettings,
     KafkaSettings,
     LakeSettings,
     ReplaySettings,
@@ -55,6 +56,7 @@ class Settings(BaseModel):
     lake: LakeSettings = LakeSettings()
     replay: ReplaySettings = ReplaySettings()
     kafka: KafkaSettings = KafkaSettings()
+    health: HealthSettings = HealthSettings()
 
     @property
     def slice_ns(self) -> int:

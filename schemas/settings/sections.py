@@ -133,6 +133,15 @@ class LakeSettings(Section):
     compact_every_commits: int = Field(24, ge=2, description="commits of a table after which its small files may be merged")
 
 
+class HealthSettings(Section):
+    """Health endpoint and watchdog of a long-running process (flows/live)."""
+
+    enabled: bool = Field(True, description="whether /health, /ready and /metrics are served; the watchdog runs either way")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; there is no password, so not a public one")
+    port: int = Field(0, ge=0, le=65_535, description="port to listen on; 0: a free one, told in the log and the run folder's health.json")
+    stall_s: float = Field(60.0, ge=0, le=86_400, description="seconds without progress, though input is there, that end it; 0: never")
+
+
 class ReplaySettings(Section):
     """What a replay reads and from when it decides."""
 

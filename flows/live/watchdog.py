@@ -1,0 +1,155 @@
+"""Does the watermark move? And if it does not though it should: the process ends, so that its supervisor starts it again.
+
+What counts as progress: `Live.done_slice`, or, in a process that has no last stage, the smallest watermark. It need not move
+
+- while something outside is away (a component is failing): the process waits, and says for what;
+- while a partition that holds the others back is silent: nothing can be joined without it;
+- while everything read is done and nothing is left to read.
+
+Otherwise, and wherever no epoch has ended for that long (the worker hangs), `health.stall_s` seconds without progress are a stall.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import structlog
+
+from operators.timeline.live import FAILING, STARTING, Live
+
+STALL_EXIT: Final = 6
+"""Exit code of a process that the watchdog ended."""
+LOOKS: Final = 10
+"""How often the watchdog looks in `stall_s`, and at least once a second."""
+
+
+class Standing(Enum):
+    """How a process gets on."""
+
+    STARTING = "starting"
+    MOVING = "moving"
+    WAITING = "waiting"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a `Live` found: `why` in words, `still_s` the seconds since it last moved or had a reason not to."""
+
+    standing: Standing
+    why: tuple[str, ...] = ()
+    still_s: float = 0.0
+
+
+class Progress:
+    """Judges a `Live` from look to look. `stall_s`: seconds without progress that are a stall; 0: never."""
+
+    def __init__(self, live: Live, stall_s: float) -> None:
+        self._live = live
+        self._stall_s = stall_s
+        self._lock = threading.Lock()
+        self._at: int | None = None
+        self._fine_s = live.now_s()
+
+    def look(self) -> Finding:
+        """What is so now. May be called by several threads."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> Finding:
+        live, now = self._live, self._live.now_s()
+        failing = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is FAILING]
+        if failing:
+            self._fine_s = now
+            return Finding(Standing.WAITING, tuple(failing))
+        began = live.epoch_began_s
+        if began is not None and self._stall_s and now - began > self._stall_s:
+            return Finding(Standing.STALLED, (f"no epoch has ended for {now - began:.0f} s: the worker hangs",), now - began)
+        starting = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is STARTING]
+        at, low = reached(live)
+        if at is not None and (self._at is None or at > self._at):
+            self._at, self._fine_s = at, now
+            if not starting:
+                return Finding(Standing.MOVING)
+        reasons = tuple(starting) or _no_input(live, at, low)
+        if reasons:
+            self._fine_s = now
+            return Finding(Standing.STARTING if starting or self._at is None else Standing.WAITING, reasons)
+        still_s = now - self._fine_s
+        if self._stall_s and still_s > self._stall_s:
+            unread = sum(dict(live.lag_messages).values())
+            why = f"nothing has moved past slice {at} for {still_s:.0f} s, with {unread} messages to read and marks up to slice {low}"
+            return Finding(Standing.STALLED, (why,), still_s)
+        return Finding(Standing.MOVING if self._at is not None else Standing.STARTING, (), still_s)
+
+
+def reached(live: Live) -> tuple[int | None, int | None]:
+    """The slice before which this process has done everything, and the one before which all its partitions have been read."""
+    marks = dict(live.watermark)
+    known = set(marks) | set(dict(live.lag_messages)) | set(live.waiting_for.copy())
+    low = min(marks.values()) if marks and len(marks) == len(known) else None
+    return (live.done_slice if live.done_slice is not None else low), low
+
+
+def _no_input(live: Live, at: int | None, low: int | None) -> tuple[str, ...]:
+    """Why a process that does not move need not; empty where it should."""
+    if low is not None and at is not None and at < low:
+        return ()
+    marks = dict(live.watermark)
+    silent = live.waiting_for.copy()
+    lag = dict(live.lag_messages)
+    known = set(marks) | silent | set(lag)
+    behind = {p for p in known if p not in marks or marks[p] == low}
+    holding = sorted(behind & silent)
+    if holding:
+        return (f"silent: partition{'s' if len(holding) > 1 else ''} {', '.join(holding)}",)
+    if not sum(lag.values()):
+        return ("nothing to read",)
+    return ()
+
+
+class Watchdog:
+    """Looks in a thread of its own, and ends the process at a stall, after the log says why and where each thread stands.
+
+    `end`: what ends it; another one only in tests.
+    """
+
+    def __init__(self, progress: Progress, stall_s: float, end: Callable[[int], None] = os._exit) -> None:
+        self._progress = progress
+        self._every_s = min(stall_s / LOOKS, 1.0)
+        self._end = end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch, not the process."""
+        self._over.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every_s):
+            finding = self._progress.look()
+            if finding.standing is Standing.STALLED:
+                structlog.get_logger().critical("stalled", why=list(finding.why), still_s=round(finding.still_s, 1), exit_code=STALL_EXIT)
+                self._last_words()
+                self._end(STALL_EXIT)
+                return
+
+    def _last_words(self) -> None:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        faulthandler.dump_traceback(all_threads=True, file=sys.__stderr__)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
