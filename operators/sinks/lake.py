@@ -1,8 +1,9 @@
 """The local lake: one Delta table for each table of a run, written exactly once.
 
 1. `write` keeps the rows that the lake does not hold yet; rows at or below a table's token for their key are left out.
-2. `flush` commits table by table, rows and token in one commit. A crash between two tables leaves some ahead of others; that is
-   no harm, because each has its own token and the flow sends again everything since its last epoch.
+2. A table with many rows is committed at once, by a thread of its own while the flow goes on; `flush` commits what is left of every
+   table and waits until all is in. Rows and token are one commit. A crash between two tables leaves some ahead of others; that is
+   no harm, because each has its own token and the flow sends again everything since its last epoch, which ended with a `flush`.
 3. After a crash the lake is opened, tokens are read and proven against the rows, and what comes again is left out.
 
 So a row is in the lake once, whatever was killed when. Writes are not forced to the disk's platter one by one: a power failure may
@@ -12,6 +13,7 @@ lose the last commits, which the resumed run notices (`require`), never silently
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,8 @@ class Lake:
         self._buffered: dict[str, int] = dict.fromkeys(TABLES, 0)
         self._next: dict[tuple[str, str], int] = {}
         self._doubtful: set[str] = set()
+        self._writer = ThreadPoolExecutor(1, "lake")
+        self._under_way: dict[str, tuple[list[Group], Future[None]]] = {}
         for name in TABLES:
             self._from_token(name)
 
@@ -60,8 +64,8 @@ class Lake:
 
     @property
     def buffered(self) -> int:
-        """Rows that are not committed yet."""
-        return sum(self._buffered.values())
+        """Rows that are not known to be committed: those that wait, and those of at most one commit under way for each table."""
+        return sum(self._buffered.values()) + sum(a.size for groups, _ in self._under_way.values() for _, a, _ in groups)
 
     def require(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Checks that the lake holds at least `counts` rows of each (table, key): what a resumed flow will not send again.
@@ -80,7 +84,7 @@ class Lake:
     def write(self, rows: Rows, digests: Ints = NO_DIGESTS) -> None:
         """Keeps new rows for the next commit; `digests` is the digest column of a hashed table.
 
-        Raises LakeError where rows before them are missing.
+        Raises LakeError where rows before them are missing, or for a commit that has failed meanwhile.
         """
         place = (rows.table, rows.key)
         new = new_part(rows, self._next.get(place, 0))
@@ -92,13 +96,15 @@ class Lake:
         self._buffer[rows.table].append((rows.key, new.a, digests[left_out:]))
         self._buffered[rows.table] += new.a.size
         if self._buffered[rows.table] >= self._settings.flush_rows:
-            self._flush_table(rows.table)
+            self._hand_over(rows.table)
 
     def flush(self) -> None:
-        """Commits everything that is buffered. Raises LakeError; what could not be committed stays buffered."""
+        """Commits everything that is buffered and waits for it. Raises LakeError; what could not be committed stays buffered."""
         for name in TABLES:
             if self._buffer[name]:
-                self._flush_table(name)
+                self._hand_over(name)
+        for name in TABLES:
+            self._settle(name)
 
     def finish(self) -> None:
         """Commits what is left, makes the tables that had no row, merges small files and removes old ones."""
@@ -106,7 +112,9 @@ class Lake:
         for table in self._tables.values():
             table.tidy(last=True)
 
-    def _flush_table(self, name: str) -> None:
+    def _hand_over(self, name: str) -> None:
+        """Gives a table's buffered rows to the writer. A table's commits follow each other: the one before must have succeeded."""
+        self._settle(name)
         table = self._tables[name]
         if name in self._doubtful:
             table.reopen()
@@ -115,17 +123,30 @@ class Lake:
             self._buffered[name] = sum(a.size for _, a, _ in self._buffer[name])
         if not self._buffer[name]:
             return
-        groups = sorted(self._buffer[name], key=lambda group: group[0])  # a commit does not depend on how its keys were mixed
-        token = {key: int(a["n"][-1]) for key, a, _ in groups}
+        groups, self._buffer[name], self._buffered[name] = self._buffer[name], [], 0
+        self._under_way[name] = (groups, self._writer.submit(self._commit, table, groups))
+
+    def _settle(self, name: str) -> None:
+        """Waits for the commit of a table that is under way; where it failed, its rows go back into the buffer and the error on."""
+        if name not in self._under_way:
+            return
+        groups, commit = self._under_way.pop(name)
+        rows = sum(a.size for _, a, _ in groups)
         try:
-            table.append(self._columns.table(name, groups), token)
-        except LakeError:
+            commit.result()
+        except BaseException:
+            self._buffer[name] = groups + self._buffer[name]
+            self._buffered[name] += rows
             self._doubtful.add(name)
             raise
         self.commits += 1
-        self.rows += self._buffered[name]
-        self._buffer[name] = []
-        self._buffered[name] = 0
+        self.rows += rows
+
+    def _commit(self, table: LakeTable, groups: list[Group]) -> None:
+        """In the writer's thread: one commit of rows, in an order that does not depend on how their keys were mixed."""
+        ordered = sorted(groups, key=lambda group: group[0])
+        token = {key: int(a["n"][-1]) for key, a, _ in ordered}
+        table.append(self._columns.table(table.name, ordered), token)
         if table.commits % self._settings.compact_every_commits == 0:
             table.tidy(last=False)
 
