@@ -59,3 +59,15 @@ class FencedError(SpiketapeError):
     """A newer instance of this process has taken over: this one may write nothing more."""
 
     exit_code = 4
+
+
+class InfluxError(SpiketapeError):
+    """InfluxDB answered that something cannot be done, or the spool in front of it does not hold what it should."""
+
+
+class TopicError(RefusedError):
+    """A topic cannot be read as this flow must read it. `reason`: `gap`, `truncated`, `partitions`, `missing`, `instruments` or `stream`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

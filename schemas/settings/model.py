@@ -19,6 +19,7 @@ from schemas.settings.sections import (
     FeatureSettings,
     GateSettings,
     HealthSettings,
+    InfluxSettings,
     KafkaSettings,
     LakeSettings,
     ReplaySettings,
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     replay: ReplaySettings = ReplaySettings()
     kafka: KafkaSettings = KafkaSettings()
     health: HealthSettings = HealthSettings()
+    influx: InfluxSettings = InfluxSettings()
 
     @property
     def slice_ns(self) -> int:
