@@ -19,6 +19,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 from pydantic import BaseModel, SecretStr
+from structlog.typing import Processor
 
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 3
@@ -63,13 +64,13 @@ def logging_to(
     def identified(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {**identity, **event}
 
-    shared = [
+    shared: list[Processor] = [
         identified,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     terminal = out.isatty()
-    last = (
+    last: list[Processor] = (
         [structlog.dev.ConsoleRenderer(timestamp_key="time")]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]

@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -148,8 +149,13 @@ class Watchdog:
                 return
 
     def _last_words(self) -> None:
+        """Where each thread stands, to where the log goes; then everything buffered."""
+        out = sys.stderr
         for handler in logging.getLogger().handlers:
             handler.flush()
-        faulthandler.dump_traceback(all_threads=True, file=sys.__stderr__)
+            if isinstance(handler, logging.StreamHandler):
+                out = handler.stream
+        with suppress(OSError, ValueError):  # a stream without a file has no room for this
+            faulthandler.dump_traceback(out, all_threads=True)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

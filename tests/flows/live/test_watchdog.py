@@ -1,0 +1,185 @@
+"""When a process that does not move is stalled, and when it need not move."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from flows.live.watchdog import STALL_EXIT, Progress, Standing
+from operators.timeline.live import Live
+from tests.conftest import ROOT
+
+STALL_S = 60.0
+
+
+class World:
+    """A `Live` with a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.live = Live(clock=lambda: self.now_s)
+        self.progress = Progress(self.live, STALL_S)
+        self.live.component("kafka").ok()
+
+    def after(self, seconds: float) -> Standing:
+        self.now_s += seconds
+        return self.progress.look().standing
+
+
+def moving() -> World:
+    """Two partitions read up to slice 10, everything done, messages left to read."""
+    world = World()
+    for p in (0, 1):
+        world.live.arrived(p, messages=1)
+        world.live.mark(p, 10)
+        world.live.lag(p, 5)
+    world.live.done(10)
+    assert world.after(0) is Standing.MOVING
+    return world
+
+
+def test_input_that_nobody_reads_is_a_stall_after_the_time_allowed_and_not_before() -> None:
+    world = moving()
+    assert world.after(STALL_S) is Standing.MOVING
+    assert world.after(0.5) is Standing.STALLED
+    finding = world.progress.look()
+    assert finding.still_s == STALL_S + 0.5
+    assert "slice 10" in finding.why[0]
+    assert "10 messages" in finding.why[0]
+
+
+def test_a_move_by_one_slice_begins_the_time_anew() -> None:
+    world = moving()
+    world.after(STALL_S - 1)
+    world.live.done(11)
+    assert world.after(2) is Standing.MOVING
+    assert world.after(STALL_S - 1) is Standing.MOVING
+    assert world.after(2) is Standing.STALLED
+
+
+def test_what_was_read_and_is_not_done_is_a_stall_even_with_nothing_left_to_read() -> None:
+    world = moving()
+    for p in (0, 1):
+        world.live.mark(p, 12)
+        world.live.waiting(p)
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
+def silent_partition(world: World) -> None:
+    """Partition 1 says nothing; 0 has input that cannot be used without it."""
+    world.live.waiting(1)
+
+
+def never_heard_of(world: World) -> None:
+    """Partition 2 is empty and has never had a mark."""
+    world.live.waiting(2)
+
+
+def all_read(world: World) -> None:
+    """Nothing is left to read anywhere."""
+    for p in (0, 1):
+        world.live.lag(p, 0)
+
+
+def broker_away(world: World) -> None:
+    world.live.component("kafka").failing("no broker answers")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (silent_partition, "silent: partition 1"),
+        (never_heard_of, "silent: partition 2"),
+        (all_read, "nothing to read"),
+        (broker_away, "kafka: no broker answers"),
+    ],
+)
+def test_waiting_is_no_stall_however_long_and_the_time_begins_anew_after_it(change: Callable[[World], None], why: str) -> None:
+    world = moving()
+    change(world)
+    for _ in range(3):
+        assert world.after(STALL_S + 1) is Standing.WAITING
+    assert world.progress.look().why == (why,)
+    world.live.component("kafka").ok()
+    for p in (0, 1, 2):
+        if str(p) in world.live.lag_messages:
+            world.live.arrived(p, messages=1)
+            world.live.mark(p, 10)
+            world.live.lag(p, 5)
+    assert world.after(STALL_S - 1) is Standing.MOVING
+    assert world.after(2) is Standing.STALLED
+
+
+def test_a_silent_partition_that_is_ahead_of_the_others_excuses_nothing() -> None:
+    world = moving()
+    world.live.mark(1, 50)
+    world.live.waiting(1)
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
+def test_a_worker_that_ends_no_epoch_hangs_even_with_nothing_to_read() -> None:
+    world = moving()
+    all_read(world)
+    world.live.epoch_began()
+    assert world.after(STALL_S) is Standing.WAITING
+    assert world.after(1) is Standing.STALLED
+    world.live.epoch_began()
+    assert world.after(1) is Standing.WAITING
+
+
+def test_without_a_last_stage_the_smallest_watermark_is_what_moves() -> None:
+    world = World()
+    for k in (10, 11):
+        for p in (0, 1):
+            world.live.mark(p, k)
+            world.live.lag(p, 5)
+        assert world.after(STALL_S - 1) is Standing.MOVING
+    world.live.mark(0, 12)
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
+def test_a_process_that_has_not_reached_its_servers_is_starting() -> None:
+    world = World()
+    world.live.component("influx")
+    assert world.after(STALL_S * 5) is Standing.STARTING
+    assert world.progress.look().why == ("influx: not reached yet",)
+
+
+def test_stall_s_of_0_never_ends_anything() -> None:
+    now = [0.0]
+    live = Live(clock=lambda: now[0])
+    progress = Progress(live, 0)
+    live.mark(0, 3)
+    live.lag(0, 9)
+    live.epoch_began()
+    progress.look()
+    now[0] = 1e9
+    assert progress.look().standing is Standing.MOVING
+
+
+HANGS = """
+import sys, threading
+from flows.live.logs import logging_to
+from flows.live.health import watched
+from operators.timeline.live import Live
+from schemas.settings import load_settings
+live = Live()
+live.mark(0, 3); live.lag(0, 9); live.component("kafka").ok()
+settings = load_settings(None, ["health.stall_s=0.3"], {})
+with logging_to("trading", "d", "r1"), watched(live, settings, "trading"):
+    threading.Event().wait(60)
+"""
+
+
+def test_a_stalled_process_exits_with_its_code_and_says_why_and_where() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGS], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == STALL_EXIT, ended.stderr
+    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    last = lines[-1]
+    assert (last["event"], last["level"], last["exit_code"], last["flow"]) == ("stalled", "critical", 6, "trading")
+    assert "9 messages to read" in last["why"][0]
+    assert "most recent call first" in ended.stderr
