@@ -14,6 +14,7 @@ import flows.cli.other_commands as other_commands
 import flows.cli.replay_command as replay_command
 import flows.cli.run_commands as run_commands
 import flows.cli.tape_commands as tape_commands
+import flows.cli.topic_commands as topic_commands
 from flows.terminal import stderr
 from schemas.errors import SpiketapeError
 
@@ -49,6 +50,7 @@ tape_commands.add_to(app)
 replay_command.add_to(app)
 model_commands.add_to(app)
 run_commands.add_to(app)
+topic_commands.add_to(app)
 other_commands.add_to(app)
 
 

@@ -1,0 +1,235 @@
+"""The Kafka topics of a deployment as one declared list, and how a broker is brought to it.
+
+| topics | partitions | cleanup | kept |
+| --- | --- | --- | --- |
+| ticks | P | delete | `kafka.tick_retention_h` |
+| slices | P | delete | `kafka.turn_retention_h` |
+| requests, reports | 1 | delete | `kafka.turn_retention_h` |
+| signals, verdicts, orders, executions, positions, equity, dead-letters | P | delete | `kafka.row_retention_h` |
+| control, audit | 1 | delete | for ever |
+| instruments, tokens | 1 | compact | the last message of each key |
+
+A topic that is there with another number of partitions, another cleanup policy or another replication is refused before anything is
+changed: keys would stand in other partitions, or messages would vanish. Retention and the largest message are brought to what is declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from schemas.errors import BrokerError, RefusedError
+from schemas.settings import Settings
+from schemas.settings.sections import KafkaSettings
+from schemas.topics import (
+    AUDIT,
+    CONTROL,
+    INSTRUMENTS,
+    REPORTS,
+    REQUESTS,
+    SLICES,
+    TICKS,
+    TOKENS,
+    TOPIC_OF_TABLE,
+    partitions_of,
+)
+
+FOR_EVER: Final = -1
+_HOUR_MS: Final = 3_600_000
+_COMPACTED: Final = {"segment.bytes": str(8 << 20), "segment.ms": str(10 * 60_000), "min.cleanable.dirty.ratio": "0.1"}
+"""Compacted topics are read from their beginning at each start, so what is superseded must not stay for long."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as it should be. `name` is the full name; `retention_ms`: FOR_EVER, or how long a message is kept."""
+
+    name: str
+    partitions: int
+    replication: int
+    cleanup: Literal["delete", "compact"]
+    retention_ms: int
+    max_message_bytes: int
+
+    def configuration(self) -> dict[str, str]:
+        """The broker's settings of the topic that are declared here."""
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "retention.bytes": "-1",
+            "max.message.bytes": str(self.max_message_bytes),
+            "min.insync.replicas": str(max(1, self.replication - 1)),
+            **(_COMPACTED if self.cleanup == "compact" else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done about a topic; `changes`: its settings that were brought to what is declared, as `name: before -> after`."""
+
+    topic: Topic
+    done: Literal["created", "changed", "left"]
+    changes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What `spiketape topics apply --json` prints of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A topic as it is on the broker: `partitions` 0 where it is missing; `configuration`: the broker's settings of it."""
+
+    topic: Topic
+    partitions: int
+    replication: int
+    configuration: Mapping[str, str]
+
+    @property
+    def mismatches(self) -> tuple[str, ...]:
+        """What differs so that the topic cannot be used, in words."""
+        if self.partitions == 0:
+            return ()
+        cleanup = self.configuration["cleanup.policy"]
+        pairs = (
+            ("partitions", self.partitions, self.topic.partitions),
+            ("copies", self.replication, self.topic.replication),
+            ("cleanup policy", cleanup, self.topic.cleanup),
+        )
+        return tuple(f"{self.topic.name}: {what} {found}, declared {wanted}" for what, found, wanted in pairs if found != wanted)
+
+    @property
+    def changes(self) -> dict[str, tuple[str, str]]:
+        """Settings of the broker to be changed: from what, to what."""
+        wanted = self.topic.configuration()
+        return {name: (self.configuration.get(name, ""), value) for name, value in wanted.items() if self.configuration.get(name) != value}
+
+
+def declared(settings: Settings) -> tuple[Topic, ...]:
+    """All topics of a deployment."""
+    kafka = settings.kafka
+    kept_h = {
+        TICKS: kafka.tick_retention_h,
+        SLICES: kafka.turn_retention_h,
+        REQUESTS: kafka.turn_retention_h,
+        REPORTS: kafka.turn_retention_h,
+    }
+    kept_h |= dict.fromkeys(TOPIC_OF_TABLE.values(), kafka.row_retention_h) | {CONTROL: 0, AUDIT: 0}
+    topics = [_topic(name, settings, "delete", hours * _HOUR_MS or FOR_EVER) for name, hours in kept_h.items()]
+    return (*topics, *(_topic(name, settings, "compact", FOR_EVER) for name in (INSTRUMENTS, TOKENS)))
+
+
+def _topic(name: str, settings: Settings, cleanup: Literal["delete", "compact"], retention_ms: int) -> Topic:
+    kafka = settings.kafka
+    partitions = partitions_of(name, settings)
+    return Topic(kafka.topic(name), partitions, kafka.replication, cleanup, retention_ms, kafka.max_message_bytes)
+
+
+def apply(settings: Settings) -> tuple[Applied, ...]:
+    """Makes the topics that are missing and brings retention and largest message of the others to what is declared.
+
+    Doing it again changes nothing. Raises RefusedError, before anything is changed, where a topic is there in a form that cannot be used;
+    BrokerError where the broker does not answer or forbids it.
+    """
+    broker = _Broker(settings.kafka)
+    found = broker.found(declared(settings))
+    wrong = [text for f in found for text in f.mismatches]
+    if wrong:
+        msg = (
+            "topics are there in another form, nothing was changed:\n  " + "\n  ".join(wrong) + "\nState the same in the settings "
+            "(partitions, kafka.replication), choose another kafka.topic_prefix, or delete these topics and what is in them"
+        )
+        raise RefusedError(msg)
+    broker.create([f.topic for f in found if f.partitions == 0])
+    broker.change({f.topic.name: f.changes for f in found if f.partitions and f.changes})
+    return tuple(_applied(f) for f in found)
+
+
+def show(settings: Settings) -> tuple[Found, ...]:
+    """The declared topics as they are on the broker. Raises BrokerError where it does not answer."""
+    return _Broker(settings.kafka).found(declared(settings))
+
+
+def _applied(found: Found) -> Applied:
+    if found.partitions == 0:
+        return Applied(found.topic, "created")
+    changes = tuple(f"{name}: {before} -> {after}" for name, (before, after) in found.changes.items())
+    return Applied(found.topic, "changed" if changes else "left", changes)
+
+
+class _Broker:
+    """Questions and orders to a broker about topics; each has `answer_timeout_s`."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._timeout_s = kafka.answer_timeout_s
+        try:
+            self._admin = AdminClient({**kafka.client(), "client.id": "spiketape-topics", "log_level": 0})
+        except KafkaException as e:
+            msg = f"the Kafka client refuses its settings: {e.args[0].str()}; mend kafka.librdkafka"
+            raise BrokerError(msg) from None
+
+    def found(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
+        """Each topic as it is."""
+        there = self._asked("list the topics", lambda: self._admin.list_topics(timeout=self._timeout_s).topics)
+        known = [t for t in topics if t.name in there]
+        resources = [ConfigResource(ResourceType.TOPIC, t.name) for t in known]
+        configured: dict[str, dict[str, str]] = {}
+        if resources:
+            futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+            for resource, future in futures.items():
+                entries = self._asked(f"describe topic {resource.name}", lambda future=future: future.result(self._timeout_s + 5))
+                configured[resource.name] = {e.name: str(e.value) for e in entries.values()}
+        return tuple(
+            Found(t, len(there[t.name].partitions), len(there[t.name].partitions[0].replicas), configured[t.name])
+            if t.name in there
+            else Found(t, 0, 0, {})
+            for t in topics
+        )
+
+    def create(self, topics: list[Topic]) -> None:
+        """Makes topics, and waits until the broker tells clients of them. One that somebody else makes meanwhile is no error."""
+        if not topics:
+            return
+        new = [NewTopic(t.name, t.partitions, t.replication, config=t.configuration()) for t in topics]
+        for name, future in self._admin.create_topics(new, operation_timeout=self._timeout_s, request_timeout=self._timeout_s).items():
+            self._asked(f"create topic {name}", lambda future=future: _created(future, 2 * self._timeout_s))
+
+    def change(self, changes: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
+        """Alters settings of topics."""
+        for name, wanted in changes.items():
+            entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, (_, v) in wanted.items()]
+            resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+            (future,) = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s).values()
+            self._asked(f"change topic {name}", lambda future=future: future.result(self._timeout_s + 5))
+
+    def _asked(self, what: str, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except (KafkaException, TimeoutError) as e:
+            error = e.args[0] if e.args else None
+            why = error.str() if isinstance(error, KafkaError) else f"no answer in {self._timeout_s:g} s"
+            msg = f"the broker at {self._kafka.bootstrap_servers} did not {what}: {why}"
+            raise BrokerError(msg) from e
+
+
+def _created(future: Future[None], timeout_s: float) -> None:
+    try:
+        future.result(timeout_s)
+    except KafkaException as e:
+        if e.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
