@@ -4,9 +4,9 @@
 | --- | --- | --- |
 | quote | symbol | bid, ask, mid, spread, imbalance (-1 to 1, rounded to 1e-9): the last quote of the second |
 | spikes | symbol, area (input, hidden) | count i: spikes in the second; rate: spikes a second and neuron, rounded to 1e-6 |
-| pipeline | flow, shard | ticks i, dead i, late i; lateness: the largest, s; lag: from the end of the shard's last slice that had a tick to the end of the second, s |
+| pipeline | flow, shard | ticks i, dead i, late i; lateness: the largest, s; lag: see below, s |
 
-The second of a slice is the one in which it begins; a point stands at the end of its second, when it was known: a second has a point
+`lag` is event time, from the end of the shard's last slice that had a tick to the end of the second: what it was silent for. The second of a slice is the one in which it begins; a point stands at the end of its second, when it was known: a second has a point
 of a symbol or shard only if something was there. Nothing depends on how ranges are cut: a second is written when the shard's range has
 passed it. Spikes are counted by shard, so a shard of several symbols names them all in the tag, joined by `+`. `flow` is the
 deployment, so that one process and many write the same points.
