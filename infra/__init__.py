@@ -1,0 +1,1 @@
+"""What stands outside the process: local servers, topics, buckets, dashboards, alert rules, images."""
