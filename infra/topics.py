@@ -15,20 +15,20 @@ changed: keys would stand in other partitions, or messages would vanish. Retenti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AlterConfigOpType as Operation  # type: ignore[attr-defined]
+from confluent_kafka.admin import ConfigEntry as Entry  # type: ignore[attr-defined]
+from confluent_kafka.admin import ConfigResource as Resource  # type: ignore[attr-defined]
+from confluent_kafka.admin import NewTopic as New  # type: ignore[attr-defined]
+from confluent_kafka.admin import ResourceType as Kind  # type: ignore[attr-defined]
 
 from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
@@ -142,21 +142,26 @@ def _topic(name: str, settings: Settings, cleanup: Literal["delete", "compact"],
 def apply(settings: Settings) -> tuple[Applied, ...]:
     """Makes the topics that are missing and brings retention and largest message of the others to what is declared.
 
-    Doing it again changes nothing. Raises RefusedError, before anything is changed, where a topic is there in a form that cannot be used;
-    BrokerError where the broker does not answer or forbids it.
+    Doing it again changes nothing. Raises RefusedError, before anything is made or changed, where a topic is there in a form that cannot be
+    used (one that somebody makes at the same moment may be seen after others were made); BrokerError where the broker does not answer or forbids it.
     """
     broker = _Broker(settings.kafka)
     found = broker.found(declared(settings))
+    _refuse_mismatches(found)
+    broker.create([f.topic for f in found if f.partitions == 0])
+    _refuse_mismatches(broker.seen(tuple(f.topic for f in found if f.partitions == 0)))
+    broker.change({f.topic.name: f.changes for f in found if f.partitions and f.changes})
+    return tuple(_applied(f) for f in found)
+
+
+def _refuse_mismatches(found: tuple[Found, ...]) -> None:
     wrong = [text for f in found for text in f.mismatches]
     if wrong:
         msg = (
-            "topics are there in another form, nothing was changed:\n  " + "\n  ".join(wrong) + "\nState the same in the settings "
+            "topics are there in another form:\n  " + "\n  ".join(wrong) + "\nState the same in the settings "
             "(partitions, kafka.replication), choose another kafka.topic_prefix, or delete these topics and what is in them"
         )
         raise RefusedError(msg)
-    broker.create([f.topic for f in found if f.partitions == 0])
-    broker.change({f.topic.name: f.changes for f in found if f.partitions and f.changes})
-    return tuple(_applied(f) for f in found)
 
 
 def show(settings: Settings) -> tuple[Found, ...]:
@@ -187,12 +192,12 @@ class _Broker:
         """Each topic as it is."""
         there = self._asked("list the topics", lambda: self._admin.list_topics(timeout=self._timeout_s).topics)
         known = [t for t in topics if t.name in there]
-        resources = [ConfigResource(ResourceType.TOPIC, t.name) for t in known]
+        resources = [Resource(Kind.TOPIC, t.name) for t in known]
         configured: dict[str, dict[str, str]] = {}
         if resources:
             futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
             for resource, future in futures.items():
-                entries = self._asked(f"describe topic {resource.name}", lambda future=future: future.result(self._timeout_s + 5))
+                entries = self._asked(f"describe topic {resource.name}", partial(future.result, self._timeout_s + 5))
                 configured[resource.name] = {e.name: str(e.value) for e in entries.values()}
         return tuple(
             Found(t, len(there[t.name].partitions), len(there[t.name].partitions[0].replicas), configured[t.name])
@@ -201,21 +206,33 @@ class _Broker:
             for t in topics
         )
 
+    def seen(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
+        """Topics that were just made, by whomever, as soon as the broker tells clients of all of them."""
+        until = time.monotonic() + self._timeout_s
+        while True:
+            found = self.found(topics)
+            if all(f.partitions for f in found):
+                return found
+            if time.monotonic() > until:
+                msg = f"the broker at {self._kafka.bootstrap_servers} made topics, but does not show them within {self._timeout_s:g} s"
+                raise BrokerError(msg)
+            time.sleep(0.05)
+
     def create(self, topics: list[Topic]) -> None:
-        """Makes topics, and waits until the broker tells clients of them. One that somebody else makes meanwhile is no error."""
+        """Makes topics. One that somebody else makes meanwhile is no error here."""
         if not topics:
             return
-        new = [NewTopic(t.name, t.partitions, t.replication, config=t.configuration()) for t in topics]
+        new = [New(t.name, t.partitions, t.replication, config=t.configuration()) for t in topics]
         for name, future in self._admin.create_topics(new, operation_timeout=self._timeout_s, request_timeout=self._timeout_s).items():
-            self._asked(f"create topic {name}", lambda future=future: _created(future, 2 * self._timeout_s))
+            self._asked(f"create topic {name}", partial(_created, future, 2 * self._timeout_s))
 
     def change(self, changes: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
         """Alters settings of topics."""
         for name, wanted in changes.items():
-            entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, (_, v) in wanted.items()]
-            resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+            entries = [Entry(k, v, incremental_operation=Operation.SET) for k, (_, v) in wanted.items()]
+            resource = Resource(Kind.TOPIC, name, incremental_configs=entries)
             (future,) = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s).values()
-            self._asked(f"change topic {name}", lambda future=future: future.result(self._timeout_s + 5))
+            self._asked(f"change topic {name}", partial(future.result, self._timeout_s + 5))
 
     def _asked(self, what: str, question: Callable[[], T]) -> T:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -12,14 +13,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from infra.topics import apply, declared, show
 from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings, load_settings
+from tests.servers import Kafka
 
 
 @pytest.fixture
-def deployment(kafka: Any, unique: str) -> Callable[..., Settings]:
+def deployment(kafka: Kafka) -> Callable[..., Settings]:
     """Settings of a deployment of its own on the broker."""
 
+    own = (f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix=t{uuid4().hex}-")
+
     def settings(*overrides: str) -> Settings:
-        own = (f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix={unique}-")
         return load_settings(overrides=[*own, *overrides], env={})
 
     return settings
@@ -71,6 +74,8 @@ def test_another_cleanup_policy_is_refused_before_anything_is_made(deployment: C
     client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
     for future in client.create_topics([NewTopic(settings.kafka.topic("tokens"), 1, 1)]).values():
         future.result(30)
+    while not any(f.partitions for f in show(settings)):
+        pass
     with pytest.raises(RefusedError, match="tokens: cleanup policy delete, declared compact"):
         apply(settings)
     assert sum(f.partitions > 0 for f in show(settings)) == 1
