@@ -3,8 +3,8 @@
 1. It takes the oldest records, up to `batch_lines` lines. Nothing there: it waits for more.
 2. It sends them in one request. No answer, 429, 5xx, a token or bucket that is not right: the same lines again after a pause, which
    doubles up to `retry_most_ms`, or as long as the server asks. Health says what is wrong until it is right.
-3. Refused, or too many for the server: the lines are halved until the points at fault stand alone; those become dead letters with the server's words, all
-   others are written. A refusal of as many points as were sent needs no halving.
+3. Refused, or too many for the server: the lines are halved until the points at fault stand alone; those become dead letters with
+   the server's words, all others are written. A refusal of as many points as were sent needs no halving.
 4. Taken: the spool notes it. A kill before that sends the lines again, which rewrites the same points.
 """
 

@@ -6,10 +6,11 @@
 | spikes | symbol, area (input, hidden) | count i: spikes in the second; rate: spikes a second and neuron, rounded to 1e-6 |
 | pipeline | flow, shard | ticks i, dead i, late i; lateness: the largest, s; lag: see below, s |
 
-`lag` is event time, from the end of the shard's last slice that had a tick to the end of the second: what it was silent for. The second of a slice is the one in which it begins; a point stands at the end of its second, when it was known: a second has a point
-of a symbol or shard only if something was there. Nothing depends on how ranges are cut: a second is written when the shard's range has
-passed it. Spikes are counted by shard, so a shard of several symbols names them all in the tag, joined by `+`. `flow` is the
-deployment, so that one process and many write the same points.
+`lag` is event time, from the end of the shard's last slice that had a tick to the end of the second: how long it was silent. The second
+of a slice is the one in which it begins. A point stands at the last nanosecond of its second: not before all of it was known, and still
+inside the window that it belongs to. A second has a point of a symbol or shard only if something was there, and it is written when the
+shard's range has passed it, so nothing depends on how ranges are cut. Spikes are counted by shard, so a shard of several symbols names
+them all in the tag, joined by `+`. `flow` is the deployment, so that one process and many write the same points.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class SecondPoints:
         fields = np.stack([bid, ask, 5 * (bid + ask), ask - bid, imbalance], axis=1)
         p = self._price[symbol]
         places = np.stack([p, p, p + 1, p, np.full(made, _NS_PLACES)], axis=1)
-        return [self._series.lines(self._quote[symbol], QUOTE_FIELDS, fields, places, (second[:made] + 1) * SECOND_NS)]
+        return [self._series.lines(self._quote[symbol], QUOTE_FIELDS, fields, places, (second[:made] + 1) * SECOND_NS - 1)]
 
     def _summed(self, out: SliceOut, before: int) -> list[Lines]:
         second, sums = self._second[out.shard], self._sums[out.shard]
@@ -123,13 +124,14 @@ class SecondPoints:
             made += 1
         return self._written(out.shard, (seconds[:made] + 1) * SECOND_NS, values[:made]) if made else []
 
-    def _written(self, shard: int, times: Ints, values: Ints) -> list[Lines]:
+    def _written(self, shard: int, ends: Ints, values: Ints) -> list[Lines]:
+        times = ends - 1
         ticks, dead, late, lateness, *spikes, last = values.T
         lines = []
         for series, neurons, count in zip(self._spikes[shard], self._neurons[shard], spikes, strict=True):
             rate = (2 * count * 10**_RATE_PLACES + neurons) // (2 * neurons)
             lines.append(self._points(series, SPIKE_FIELDS, (rate, count), (_RATE_PLACES, INTEGER), times))
-        lag = np.maximum(times - (last + 1) * self._slice_ns, 0)
+        lag = np.maximum(ends - (last + 1) * self._slice_ns, 0)
         fields = (ticks, lateness, lag, late, dead)
         places = (INTEGER, _NS_PLACES, _NS_PLACES, INTEGER, INTEGER)
         lines.append(self._points(self._pipeline[shard], PIPELINE_FIELDS, fields, places, times))
