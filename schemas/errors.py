@@ -51,6 +51,10 @@ class LakeError(SpiketapeError):
     """The local lake cannot be written or does not hold what it should."""
 
 
+class SavepointError(SpiketapeError):
+    """A savepoint or a recovery store that is missing, unfinished or damaged."""
+
+
 class BrokerError(SpiketapeError):
     """The Kafka broker was away for too long, or answered that something cannot be done."""
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import flows.cli.model_commands as model_commands
 import flows.cli.other_commands as other_commands
+import flows.cli.recovery_commands as recovery_commands
 import flows.cli.replay_command as replay_command
 import flows.cli.run_commands as run_commands
 import flows.cli.tape_commands as tape_commands
@@ -50,6 +51,7 @@ tape_commands.add_to(app)
 replay_command.add_to(app)
 model_commands.add_to(app)
 run_commands.add_to(app)
+recovery_commands.add_to(app)
 topic_commands.add_to(app)
 other_commands.add_to(app)
 
