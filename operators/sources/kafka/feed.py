@@ -1,0 +1,317 @@
+"""One partition's messages as one array of ticks: decoded, counted, checked for times that cannot be true; the rest is poison.
+
+    decode      each message by its content type; bytes that are none of the accepted forms are poison
+    sequence    records that were there already are dropped (a producer that began again), missing ones are counted
+    symbols     a message with a tick of a symbol that this partition does not carry is poison
+    times       the time guard (operators/timeline/guard.py) over ticks and heartbeats in the log's order: a tick that is not believed
+                is flagged FLAG_TIME_REFUSED, a heartbeat that is not believed is poison
+
+The guard may have to see what follows before it believes a jump ahead; such ticks, and what comes after them, are kept back until then.
+A snapshot names the message and the row in it that the next tick comes from, so what is kept back is read again after a restart. What comes
+out depends on the log only, never on how it was cut into calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.sources.kafka.kernels import first_stray
+from operators.sources.kafka.stream import Message, State, header_of, poison_of
+from operators.timeline.guard import TimeGuard
+from schemas.errors import WireError
+from schemas.poison import Poison
+from schemas.settings.sections import TimeGuardSettings
+from schemas.tick_stream import CONTENT_END, CONTENT_HEARTBEAT, CONTENT_TYPE, SEQUENCE, decode_end, decode_heartbeat
+from schemas.ticks import FLAG_TIME_REFUSED, TICK_V1, Ints, Ticks, rows_joined
+from schemas.wire import CONTENT_PACKED, decode_message
+from schemas.wire import header_of as packed_header_of
+
+LARGEST_HOLE: Final = 1 << 24
+"""Records that may be missing at once. A sequence further ahead is not believed: one wrong number would make all later ticks `seen`."""
+
+_NO_TICKS: Final = np.empty(0, TICK_V1)
+_NO_TIMES: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a call gave.
+
+    `ticks`: the next ticks, read-only; `sequence`: of the first in the partition's stream (0 where it carries none). `times`, `refused`:
+    int64 and uint8 of all entries, ticks and heartbeats in the log's order; refused entries move no slice. `is_tick`: which entries are
+    ticks, None: all.
+    `duplicates`, `missing`: records dropped, records that are not there.
+    """
+
+    ticks: Ticks
+    sequence: int
+    times: Ints
+    refused: npt.NDArray[np.uint8]
+    is_tick: npt.NDArray[np.bool_] | None
+    poison: list[Poison]
+    duplicates: int = 0
+    missing: int = 0
+
+    def ticks_only(self, of_entries: Ints) -> Ints:
+        """Of an array over all entries, those that are ticks."""
+        return of_entries if self.is_tick is None else of_entries[self.is_tick]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive entries of one message: ticks from its `row` on, or one heartbeat where `ticks` is None.
+
+    `sequence`: the partition's next before these entries; ticks that carry none (`counted` is False) do not move it.
+    """
+
+    message: Message
+    row: int
+    sequence: int | None
+    ticks: Ticks | None
+    counted: bool = False
+    ts_ns: int = 0
+
+    @property
+    def entries(self) -> int:
+        return 1 if self.ticks is None else len(self.ticks)
+
+    def cut(self, n: int) -> tuple[_Piece, _Piece]:
+        assert self.ticks is not None
+        after = self.sequence + n if self.counted and self.sequence is not None else self.sequence
+        head = _Piece(self.message, self.row, self.sequence, self.ticks[:n], self.counted)
+        return head, _Piece(self.message, self.row + n, after, self.ticks[n:], self.counted)
+
+
+@dataclass
+class _Round:
+    """What one call has met so far."""
+
+    pieces: list[_Piece] = field(default_factory=list)
+    poison: list[Poison] = field(default_factory=list)
+    duplicates: int = 0
+    missing: int = 0
+
+
+class TickFeed:
+    """The ticks of one partition. `carried`: bool (symbols,), which symbols the partition carries.
+
+    `ended`: the stream's last message has come; what follows it is not looked at. `sequence`: of the next record, None before the first.
+    """
+
+    VERSION: Final = 1
+
+    def __init__(self, topic: str, guard: TimeGuardSettings, carried: npt.NDArray[np.bool_]) -> None:
+        self.ended = False
+        self.sequence: int | None = None
+        self._topic = topic
+        self._carried = np.ascontiguousarray(carried)
+        self._guard = TimeGuard(guard)
+        self._held: list[_Piece] = []
+        self._skip: tuple[int, int] | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether ticks wait for what follows them."""
+        return bool(self._held)
+
+    def take(self, messages: Sequence[Message]) -> Taken:
+        """Takes the next messages of the partition."""
+        met = _Round()
+        for m in messages:
+            if self.ended:
+                break
+            try:
+                self._read(m, met)
+            except WireError as e:
+                met.poison.append(poison_of(self._topic, m, e.reason, str(e)))
+        joined = self._joined(met)
+        return self._judged(met, joined)
+
+    def time_of(self, message: Message) -> int | None:
+        """The latest event time that a message speaks of, None where it cannot be read."""
+        try:
+            kind, value = self._content(message)
+            if kind == CONTENT_HEARTBEAT:
+                return decode_heartbeat(value)
+            return None if kind == CONTENT_END else int(decode_message(kind, value)["ts_ns"].max())
+        except WireError:
+            return None
+
+    def snapshot(self, offset: int) -> State:
+        """What is needed to go on: plain numbers. `offset`: that of the message after the last one taken."""
+        guard = self._guard.snapshot()
+        state = {"offset": offset, "skip": 0, "sequence": self.sequence, "ended": self.ended}
+        if self._held:
+            first = self._held[0]
+            state |= {"offset": first.message.offset(), "skip": first.row, "sequence": first.sequence, "ended": False}
+        elif self._skip is not None and self._skip[0] == offset:
+            state["skip"] = self._skip[1]
+        return {**state, "latest": guard["latest"], "known": guard["known"]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a snapshot; the next message taken is that at its `offset`."""
+        self.sequence, self.ended = state["sequence"], state["ended"]
+        self._skip = (state["offset"], state["skip"]) if state["skip"] else None
+        self._held = []
+        self._guard.restore({"version": TimeGuard.VERSION, "latest": state["latest"], "known": state["known"], "waiting": _NO_TIMES})
+
+    def _content(self, m: Message) -> tuple[str, bytes]:
+        kind, value = header_of(m, CONTENT_TYPE), m.value()
+        if kind is None:
+            raise WireError("content_type", f"a message without the header {CONTENT_TYPE}")
+        if value is None:
+            raise WireError("empty", "a message without a value")
+        return kind.partition(";")[0].strip().lower(), value
+
+    def _read(self, m: Message, met: _Round) -> None:
+        kind, value = self._content(m)
+        if kind == CONTENT_HEARTBEAT:
+            met.pieces.append(_Piece(m, 0, self.sequence, None, ts_ns=decode_heartbeat(value)))
+        elif kind == CONTENT_END:
+            records = decode_end(value)
+            if self.sequence is not None and records != self.sequence:
+                raise WireError("end", f"the stream is said to end after {records} records, {self.sequence} were read")
+            self.ended = True
+        else:
+            self._read_ticks(m, kind, value, met)
+
+    def _read_ticks(self, m: Message, kind: str, value: bytes, met: _Round) -> None:
+        ticks = decode_message(kind, value)
+        first = packed_header_of(value).first if kind == CONTENT_PACKED else _sequence_header(m)
+        row = 0
+        if self._skip is not None:
+            offset, rows = self._skip
+            self._skip = None
+            row = min(rows, len(ticks)) if offset == m.offset() else 0
+        if first is None:
+            met.pieces.append(_Piece(m, row, self.sequence, ticks[row:]))
+            return
+        next_ = first + row if self.sequence is None else self.sequence
+        if first > next_ + LARGEST_HOLE:
+            raise WireError("sequence", f"records from {first} on, expected {next_}: a jump of more than {LARGEST_HOLE} is not believed")
+        seen = max(row, min(next_ - first, len(ticks)))
+        met.duplicates += seen - row
+        if seen == len(ticks):
+            return
+        met.missing += max(0, first - next_)
+        met.pieces.append(_Piece(m, seen, first + seen, ticks[seen:], True))
+        self.sequence = first + len(ticks)
+
+    def _joined(self, met: _Round) -> Ticks:
+        """The ticks of all pieces, new ones after those kept back; messages with a tick that does not belong here become poison."""
+        ticks = _ticks_of(met.pieces)
+        if first_stray(ticks["symbol"], self._carried) >= 0:
+            good = []
+            for piece in met.pieces:
+                at = -1 if piece.ticks is None else int(first_stray(piece.ticks["symbol"], self._carried))
+                if at < 0:
+                    good.append(piece)
+                    continue
+                assert piece.ticks is not None
+                detail = f"a tick of symbol id {piece.ticks['symbol'][at]}, which this partition does not carry (record {piece.row + at})"
+                met.poison.append(poison_of(self._topic, piece.message, "symbol", detail))
+            met.pieces = good
+            ticks = _ticks_of(good)
+        if self._held:
+            held = _ticks_of(self._held)
+            ticks = rows_joined([held, ticks]) if ticks.size else held
+        return ticks
+
+    def _judged(self, met: _Round, ticks: Ticks) -> Taken:
+        pieces = self._held + met.pieces
+        times, is_tick = _entries(pieces, ticks)
+        flagged = np.zeros(times.size, np.uint8)
+        flags = ticks["flags"] & FLAG_TIME_REFUSED
+        if flags.any():
+            flagged[slice(None) if is_tick is None else is_tick] = flags
+        judged = np.flatnonzero(flagged == 0)
+        before = self._guard.undecided
+        believed = self._guard.judge(times[judged[before:]], self.ended)
+        refused = np.ones(times.size, np.uint8)
+        refused[judged[: believed.size]] = 1 - believed
+        decided = times.size if believed.size == judged.size else int(judged[believed.size])
+        self._held = _from(pieces, decided)
+        done = pieces[: len(pieces) - len(self._held)] if decided < times.size else pieces
+        met.poison += self._unbelieved(done, refused)
+        n_ticks = decided if is_tick is None else int(np.count_nonzero(is_tick[:decided]))
+        first = next((p.sequence for p in pieces if p.ticks is not None), self.sequence)
+        entries = None if is_tick is None else is_tick[:decided]
+        return Taken(
+            self._flagged(ticks[:n_ticks], refused[:decided], entries),
+            first or 0,
+            times[:decided],
+            refused[:decided],
+            entries,
+            sorted(met.poison, key=lambda p: p.offset),
+            met.duplicates,
+            met.missing,
+        )
+
+    def _unbelieved(self, pieces: Sequence[_Piece], refused: npt.NDArray[np.uint8]) -> list[Poison]:
+        """Heartbeats whose time was not believed."""
+        out, at = [], 0
+        for piece in pieces:
+            if piece.ticks is None and refused[at]:
+                detail = f"a heartbeat of {piece.ts_ns} ns, a time that cannot be true: far ahead and not confirmed by what follows"
+                out.append(poison_of(self._topic, piece.message, "time", detail))
+            at += piece.entries
+        return out
+
+    def _flagged(self, ticks: Ticks, refused: npt.NDArray[np.uint8], is_tick: npt.NDArray[np.bool_] | None) -> Ticks:
+        """The ticks, read-only, those whose time was refused flagged so."""
+        wrong = refused if is_tick is None else refused[is_tick]
+        if wrong.any():
+            ticks = ticks.copy()
+            ticks["flags"] |= wrong * np.uint8(FLAG_TIME_REFUSED)
+        view = ticks.view()
+        view.flags.writeable = False
+        return view
+
+
+def _sequence_header(m: Message) -> int | None:
+    text = header_of(m, SEQUENCE)
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise WireError("sequence", f"header {SEQUENCE}: expected a decimal number, given {text[:40]!r}")
+    return int(text)
+
+
+def _ticks_of(pieces: Sequence[_Piece]) -> Ticks:
+    parts = [p.ticks for p in pieces if p.ticks is not None]
+    if not parts:
+        return _NO_TICKS
+    return parts[0] if len(parts) == 1 else rows_joined(parts)
+
+
+def _entries(pieces: Sequence[_Piece], ticks: Ticks) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
+    """Times of all entries in order, and which are ticks (None: all)."""
+    times = np.ascontiguousarray(ticks["ts_ns"])
+    if all(p.ticks is not None for p in pieces):
+        return times, None
+    places, beats, at = [], [], 0
+    for piece in pieces:
+        if piece.ticks is None:
+            places.append(at)
+            beats.append(piece.ts_ns)
+        else:
+            at += piece.entries
+    is_tick = np.insert(np.ones(times.size, np.bool_), places, False)
+    return np.insert(times, places, beats), is_tick
+
+
+def _from(pieces: Sequence[_Piece], entry: int) -> list[_Piece]:
+    """The pieces from an entry on; the one that it lies in is cut."""
+    at = 0
+    for i, piece in enumerate(pieces):
+        if at + piece.entries > entry:
+            if entry == at:
+                return list(pieces[i:])
+            return [piece.cut(entry - at)[1], *pieces[i + 1 :]]
+        at += piece.entries
+    return []
