@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -26,20 +25,7 @@ def lanes_at(context, builder, array_type, array, at, width):
 
 
 @intrinsic
-def _equal_bits64(typingctx, flags, at, value):
-    """The 64 bytes flags[at:at+64] as one uint64: bit k is set where byte k is `value`. No bounds check."""
-    signature = types.uint64(flags, types.intp, types.uint8)
-
-    def codegen(context, builder, sig, args):
-        block = builder.load(lanes_at(context, builder, sig.args[0], args[0], args[1], 64), align=1)
-        wanted = spread(builder, args[2], 64)
-        return builder.bitcast(builder.icmp_unsigned("==", block, wanted), ir.IntType(64))
-
-    return signature, codegen
-
-
-@intrinsic
-def _first_bit(typingctx, word):
+def first_bit(typingctx, word):
     """Place of the lowest set bit of a uint64 that is not zero."""
     signature = types.int64(types.uint64)
 
@@ -157,16 +143,3 @@ def marked_row_adder(width, bits):
         return signature, codegen
 
     return add_marked
-
-
-@njit(nogil=True, cache=True)
-def spiking_places(flags, value, out):
-    """Places of the bytes of `flags` (8-bit, length a multiple of 64) that equal `value`, ascending, into `out`; returns how many."""
-    count = 0
-    for block in range(flags.size >> 6):
-        word = _equal_bits64(flags, block << 6, value)
-        while word != 0:
-            out[count] = (block << 6) + _first_bit(word)
-            count += 1
-            word &= word - np.uint64(1)
-    return count
