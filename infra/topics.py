@@ -143,7 +143,8 @@ def apply(settings: Settings) -> tuple[Applied, ...]:
     """Makes the topics that are missing and brings retention and largest message of the others to what is declared.
 
     Doing it again changes nothing. Raises RefusedError, before anything is made or changed, where a topic is there in a form that cannot be
-    used (one that somebody makes at the same moment may be seen after others were made); BrokerError where the broker does not answer or forbids it.
+    used (one that somebody makes at the same moment may be seen after others were made). Raises BrokerError where the broker does not
+    answer or forbids it.
     """
     broker = _Broker(settings.kafka)
     found = broker.found(declared(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -75,7 +76,7 @@ def test_another_cleanup_policy_is_refused_before_anything_is_made(deployment: C
     for future in client.create_topics([NewTopic(settings.kafka.topic("tokens"), 1, 1)]).values():
         future.result(30)
     while not any(f.partitions for f in show(settings)):
-        pass
+        time.sleep(0.05)
     with pytest.raises(RefusedError, match="tokens: cleanup policy delete, declared compact"):
         apply(settings)
     assert sum(f.partitions > 0 for f in show(settings)) == 1

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from schemas.instruments import Instrument, InstrumentList
 from schemas.messages import MESSAGES, ControlMessage, ExecutionMessage, message_of, row_of
-from schemas.tables import EXECUTION, NO_SYMBOL, TABLES, VERDICT
+from schemas.row_json import RowJson, parsed
+from schemas.tables import EXECUTION, NO_SYMBOL, TABLES, VERDICT, DeadLetterReason, Rows
 
 LISTED = InstrumentList(
     instruments=(
@@ -21,7 +22,14 @@ LISTED = InstrumentList(
     )
 )
 CODES = {"action": (-1, 1), "side": (-1, 1), "type": (1, 3), "state": (1, 10), "liquidity": (1, 2), "intent": (1, 7), "approved": (0, 1)}
-BOUNDS = {"n": (0, 2**40), "order_n": (0, 2**40), "confidence_e6": (0, 10**6), "drawdown_e8": (0, 10**8), "model": (0, 2**64 - 1)}
+BOUNDS = {
+    "n": (0, 2**40),
+    "order_n": (0, 2**40),
+    "confidence_e6": (0, 10**6),
+    "drawdown_e8": (0, 10**8),
+    "model": (0, 2**64 - 1),
+    "sequence": (0, 2**64 - 1),
+}
 
 
 def test_an_execution_reads_in_the_instruments_decimals() -> None:
@@ -42,13 +50,24 @@ def test_a_verdict_on_the_whole_account_has_no_symbol() -> None:
     assert row_of("verdicts", m, LISTED) == row[0]
 
 
+def test_decimals_are_plain_text_in_json() -> None:
+    row = np.zeros(1, EXECUTION)
+    row["side"], row["liquidity"], row["quantity"], row["price"], row["fee_e10"] = 1, 2, 1, 5, -3
+    text = message_of("executions", "main", "d", row[0], LISTED).model_dump_json()
+    assert '"quantity":"0.000001","price":"0.05","fee":"-0.0000000003"' in text
+
+
 @settings(max_examples=150, deadline=None)
 @given(table=st.sampled_from(sorted(MESSAGES)), data=st.data())
 def test_every_row_comes_back_through_json(table: str, data: st.DataObject) -> None:
     row = np.zeros(1, TABLES[table])
     for name in row.dtype.names or ():
         if name == "symbol":
-            row[name] = data.draw(st.integers(0, 1))
+            row[name] = data.draw(st.sampled_from((0, 1, 7, 2**32 - 1)) if table == "dead_letters" else st.integers(0, 1))
+        elif (table, name) == ("dead_letters", "reason"):
+            row[name] = data.draw(st.sampled_from(DeadLetterReason))
+        elif name == "record":
+            row[name] = data.draw(st.binary(min_size=72, max_size=72))
         elif name != "pad":
             kind = row.dtype[name]
             least, most = (0, 255) if kind.itemsize == 1 else (0, 65_535) if kind.itemsize == 2 else (-(2**60), 2**60)
@@ -60,6 +79,10 @@ def test_every_row_comes_back_through_json(table: str, data: st.DataObject) -> N
     again = MESSAGES[table].model_validate_json(message.model_dump_json())
     assert again == message
     assert row_of(table, again, LISTED).tobytes() == row[0].tobytes()
+    by_columns = RowJson("spiketape", LISTED)
+    (line,) = by_columns.encoded(Rows(table, key, row))
+    assert line.decode() == message.model_dump_json()
+    assert by_columns.decoded(table, [parsed(line)]).tobytes() == row.tobytes()
 
 
 @pytest.mark.parametrize(
