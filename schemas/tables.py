@@ -133,10 +133,12 @@ class Intent(IntEnum):
     FLATTEN = 5
     REPRICE = 6
     CHANGE_MODE = 7
+    CHANGE_LIMIT = 8
+    EXCLUDE_PARTITION = 9
 
 
 NO_SYMBOL: Final = 2**32 - 1
-"""Symbol id of a verdict that concerns the whole account (a change of mode)."""
+"""Symbol id of a verdict that concerns the whole account (a change of mode or limit)."""
 
 
 class OrderType(IntEnum):

@@ -22,6 +22,8 @@ from bisect import insort
 
 import numpy as np
 
+from operators.book.columns import NOTHING_SAID
+from operators.book.control import LIMIT_RULES, MODES, ControlDesk, changed_limits, next_control, take_due, values_e8
 from operators.book.deals import LEAVING, OPEN, Deal, account_of, stray_deal
 from operators.book.desk import Desk, Report
 from operators.book.entrance import Entrance, Wish
@@ -55,16 +57,19 @@ from operators.portfolio import (
 )
 from operators.risk import (
     E8,
+    MAY_FOLLOW,
     Mode,
+    RiskLimits,
     RiskRule,
-    next_mode,
     reached,
     risk_limits,
     share_e8,
 )
 from operators.timeline.stage import State
+from schemas.control import NO_LOG, Accepted, Command, ControlLog, Refused, limit_of
 from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
+from schemas.messages import ControlMessage
 from schemas.orders import Reason, ReportKind, Requests
 from schemas.settings import Settings
 from schemas.tables import MONEY_EXPONENT, NO_SYMBOL, Intent, Liquidity, OrderType
@@ -78,12 +83,14 @@ def too_large(account: str, k: int) -> str:
 class Book:
     """The decisions of one account. Immutable; everything that changes is in the state."""
 
-    def __init__(self, instruments: InstrumentList, settings: Settings) -> None:
+    def __init__(self, instruments: InstrumentList, settings: Settings, log: ControlLog = NO_LOG, not_before: int = 0) -> None:
         self.instruments = instruments
         self.key = settings.account.id
         self.slice_ns = settings.slice_ns
         self.delay_ns = settings.book.feed_delay_ms * 1_000_000
         self.markets = [Market(instruments, i, settings.account.currency) for i in range(len(instruments.instruments))]
+        self.control = ControlDesk(settings, log, not_before)
+        self.risk = settings.risk
         self.limits = risk_limits(settings.risk)
         self.ways = Ways(self.markets, settings.book)
         self.entrance = Entrance(self.markets, self.ways, settings)
@@ -103,7 +110,6 @@ class Book:
         money[DAY] = -(2**62)
         return {
             "mode": int(Mode.NORMAL),
-            "wanted_mode": -1,
             "next_due": self._slice_of(FOREVER_NS),
             "money": money,
             "market": np.zeros((n, 5), np.int64),
@@ -115,13 +121,36 @@ class Book:
             "n": {"verdicts": 0, "executions": 0, "positions": 0, "equity": 0},
             "tallies": {},
             "marking": [],
+            "control": self.control.start(),
+            "limits": {},
         }
 
-    def ask_mode(self, state: State, mode: Mode) -> None:
-        """Asks for another mode, from the next slice on. Raises RefusedError where it may not follow the present one."""
-        next_mode(Mode(state["mode"]), mode)
-        state["wanted_mode"] = int(mode)
-        state["next_due"] = -1
+    def accept(self, state: State, command: Command, at: int) -> Accepted | Refused:
+        """Judges a control message; `at`: the first slice not yet decided, -1 before the first range."""
+        judged = self.control.accept(state, command, at)
+        self._note_control(state)
+        return judged
+
+    def join_log(self, state: State, at: int) -> None:
+        """Takes over the log's messages that the account does not know; `at` as for `accept`."""
+        self.control.join_log(state, at)
+        self._note_control(state)
+
+    def begin(self, state: State, first: int) -> None:
+        """A range is about to be walked through; `first`: the first slice in it in which a shard says anything, or NOTHING_SAID."""
+        if state["control"]["first"] == NOTHING_SAID != first:
+            state["control"]["first"] = first
+            self._note_control(state)
+
+    def limits_of(self, state: State) -> RiskLimits:
+        """The limits that hold now: the settings', with what was changed."""
+        changes: dict[str, str] = state["limits"]
+        return changed_limits(self.risk, tuple(changes.items())) if changes else self.limits
+
+    def _note_control(self, state: State) -> None:
+        due = next_control(state)
+        if due is not None:
+            state["next_due"] = min(state["next_due"], due)
 
     def _next_due(self, state: State) -> int:
         """The first slice that must be looked at if nothing is reported or signalled before."""
@@ -129,7 +158,8 @@ class Book:
         due = self._slice_of(due_ns)
         if state["marking"]:
             due = min(due, state["marking"][0][0])
-        return due
+        control = next_control(state)
+        return due if control is None else min(due, control)
 
     def desk(self, state: State, rows: RowBook) -> Desk:
         """The order desk for a step; `state["orders"] = desk.close(...)` ends it."""
@@ -237,19 +267,38 @@ class Book:
     # modes
 
     def _modes(self, state: State, desk: Desk) -> None:
-        money = state["money"]
+        self._kill_switch(state, desk)
+        if state["control"]["due"]:
+            for message in take_due(state, desk.k):
+                self._obey(state, desk, message)
+            self._kill_switch(state, desk)
+
+    def _kill_switch(self, state: State, desk: Desk) -> None:
+        money, limit = state["money"], self.limits_of(state).drawdown
         fallen, peak = int(money[PEAK2] - money[LAST2]), int(money[PEAK2])
-        if state["mode"] != Mode.EMERGENCY and reached(fallen, peak, self.limits.drawdown):
-            self._change_mode(state, desk, Mode.EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), self.limits.drawdown.e8)
-        wanted = state["wanted_mode"]
-        if wanted >= 0:
-            state["wanted_mode"] = -1
-            if wanted != state["mode"]:
-                self._change_mode(state, desk, next_mode(Mode(state["mode"]), Mode(wanted)), RiskRule.MODE, wanted * E8, state["mode"] * E8)
+        if state["mode"] != Mode.EMERGENCY and reached(fallen, peak, limit):
+            self._change_mode(state, desk, Mode.EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), limit.e8)
+
+    def _obey(self, state: State, desk: Desk, message: ControlMessage) -> None:
+        """An accepted control message takes hold: always a verdict, refused where the mode has meanwhile become one that forbids it."""
+        if message.kind in MODES:
+            mode, wanted = Mode(state["mode"]), MODES[message.kind]
+            if wanted not in MAY_FOLLOW[mode] or wanted == mode:
+                _note(desk, Intent.CHANGE_MODE, wanted == mode, RiskRule.MODE, wanted * E8, mode * E8)
+            else:
+                self._change_mode(state, desk, wanted, RiskRule.MODE, wanted * E8, mode * E8)
+        elif message.kind == "change_limit":
+            name, value = limit_of(message, self.risk)
+            before = values_e8(self.limits_of(state))[name]
+            state["limits"][name] = str(value)
+            _note(desk, Intent.CHANGE_LIMIT, True, LIMIT_RULES[name], values_e8(self.limits_of(state))[name], before)
+        else:
+            partition = int(message.arguments["partition"])
+            _note(desk, Intent.EXCLUDE_PARTITION, True, RiskRule.PARTITION_SILENT, partition * E8, 0)
 
     def _change_mode(self, state: State, desk: Desk, mode: Mode, rule: RiskRule, value_e8: int, limit_e8: int) -> None:
         state["mode"] = int(mode)
-        desk.rows.verdict(desk.k, desk.now, NO_SYMBOL, Intent.CHANGE_MODE, True, rule, value_e8, limit_e8, 0, 0)
+        _note(desk, Intent.CHANGE_MODE, True, rule, value_e8, limit_e8)
         if mode == Mode.EMERGENCY:
             for symbol in sorted(state["deals"]):
                 deal = state["deals"][symbol]
@@ -274,7 +323,7 @@ class Book:
         deal = state["deals"].get(wish.symbol)
         if deal is None:
             if wish.action:
-                self.entrance.enter(state, desk, wish)
+                self.entrance.enter(state, desk, wish, self.limits_of(state))
         elif deal["phase"] == OPEN and wish.action != deal["side"]:
             self.ways.leave(state, desk, wish.symbol, deal, Intent.EXIT, urgent=False)
 
@@ -284,3 +333,8 @@ class Book:
             _, symbol, weight, before2 = marking.pop(0)
             bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
             state["tallies"][symbol]["adverse2"] += weight * (bid + ask - before2)
+
+
+def _note(desk: Desk, intent: Intent, approved: bool, rule: RiskRule, value_e8: int, limit_e8: int) -> None:
+    """A verdict on what concerns the whole account."""
+    desk.rows.verdict(desk.k, desk.now, NO_SYMBOL, intent, approved, rule, value_e8, limit_e8, 0, 0)

@@ -11,7 +11,7 @@ from operators.book.listings import FOREVER_NS, SECOND_NS, Market
 from operators.book.measures import tally_of
 from operators.book.scan_kernels import ASK, BID, DAY2, EXPOSURE2, LAST2, PEAK2
 from operators.book.ways import Ways
-from operators.risk import Entry, check_entry, largest_position, risk_limits
+from operators.risk import Entry, RiskLimits, check_entry, largest_position
 from operators.timeline.stage import State
 from schemas.orders import POST_ONLY
 from schemas.settings import Settings
@@ -33,7 +33,6 @@ class Entrance:
         self.markets = markets
         self.ways = ways
         self.risk = settings.risk
-        self.limits = risk_limits(settings.risk)
         self.strict = settings.profile == "strict"
         book = settings.book
         self.passive = book.entry == "passive"
@@ -41,8 +40,8 @@ class Entrance:
         self.overnight = book.hold_overnight
         self.close_margin_ns = 0 if book.hold_overnight else int(book.flat_before_close_s * SECOND_NS)
 
-    def enter(self, state: State, desk: Desk, wish: Wish) -> None:
-        """Checks the entry that a signal asks for; a verdict in any case, and where it is approved a deal with its entry order."""
+    def enter(self, state: State, desk: Desk, wish: Wish, limits: RiskLimits) -> None:
+        """Checks the entry that a signal asks for against `limits`; always a verdict, where it is approved a deal with its entry order."""
         symbol, side = wish.symbol, wish.action
         market = self.markets[symbol]
         listing = market.listing
@@ -56,7 +55,7 @@ class Entrance:
             price = market.passive(side, bid, ask) if self.passive else (ask if side > 0 else bid)
             distance = max(self.risk.stop_spreads * (ask - bid), self.risk.stop_min_ticks * market.price_tick)
             stop = market.stop_at(side, price, distance)
-            quantity = largest_position(self.limits.position, equity2, price, listing)
+            quantity = largest_position(limits.position, equity2, price, listing)
         expected = self._expected(market, side, quantity, price, ask - bid, wish.confidence_e6)
         inside = opens <= desk.now
         entry = Entry(
@@ -78,7 +77,7 @@ class Entrance:
             expected_e10=expected,
             strict=self.strict,
         )
-        verdict = check_entry(self.limits, listing, entry)
+        verdict = check_entry(limits, listing, entry)
         intent = Intent.ENTER_LONG if side > 0 else Intent.ENTER_SHORT
         desk.rows.verdict(
             desk.k,

@@ -28,6 +28,7 @@ class RiskRule(IntEnum):
     MAX_POSITION = 14
     MAX_GROSS = 15
     EXPECTED_VALUE = 16
+    PARTITION_SILENT = 17
 
 
 RULES: Final[dict[RiskRule, tuple[str, str]]] = {
@@ -47,6 +48,7 @@ RULES: Final[dict[RiskRule, tuple[str, str]]] = {
     RiskRule.MAX_POSITION: ("fraction of equity", "the position with orders in flight is above `risk.max_position_fraction`"),
     RiskRule.MAX_GROSS: ("fraction of equity", "all positions with orders in flight are above `risk.max_gross_fraction`"),
     RiskRule.EXPECTED_VALUE: ("money", "the expected value after costs is not above 0; refuses in profile strict, is recorded in research"),
+    RiskRule.PARTITION_SILENT: ("partition", "never: an operator has a silent partition left out"),
 }
 """Of each rule: the unit of value and limit (both times 1e-8 in rows), and when it refuses."""
 

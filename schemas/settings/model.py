@@ -16,6 +16,7 @@ from schemas.errors import UsageError
 from schemas.settings.sections import (
     AccountSettings,
     BookSettings,
+    ControlSettings,
     FeatureSettings,
     GateSettings,
     HealthSettings,
@@ -30,7 +31,7 @@ from schemas.settings.sections import (
 )
 
 ENV_PREFIX = "SPIKETAPE_"
-CONNECTION_SECTIONS = ("kafka", "influx", "health")
+CONNECTION_SECTIONS = ("kafka", "influx", "health", "control")
 """Sections that say where a run happens: no part of its identity, and never shown in an error, since they may hold secrets."""
 ENV_NOT_SETTINGS = frozenset({"SPIKETAPE_TEST_DATA", "SPIKETAPE_CACHE"})
 
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     lake: LakeSettings = LakeSettings()
     replay: ReplaySettings = ReplaySettings()
     kafka: KafkaSettings = KafkaSettings()
+    control: ControlSettings = ControlSettings()
     health: HealthSettings = HealthSettings()
     influx: InfluxSettings = InfluxSettings()
 

@@ -212,14 +212,24 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 class InfluxSettings(Section):
     """How InfluxDB is reached, what is kept there, and what waits on disk while it is away. No part of a run's identity."""
 
-    url: str = Field("http://localhost:8086", pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="address of the server, http or https")
-    token: SecretStr = Field(SecretStr(""), description="may write to the bucket; for `influx apply` and replays the owner's; never printed")
-    org: str = Field("spiketape", min_length=1, description="organisation that owns the buckets")
-    bucket: str = Field("spiketape", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="bucket of live data; others are named after it")
-    replay_bucket: str = Field(
-        "{bucket}-replay-{run}", pattern=r"^[^{}]*(\{(bucket|run)\}[^{}]*)*$", description="bucket of a replay; {run}: its run folder's name"
+    url: str = Field(
+        "http://localhost:8086", pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="address of the server, http or https"
     )
-    retention_days: int = Field(0, ge=0, le=36_500, description="days of event time that live data are kept; 0: for ever, as recorded tapes need")
+    token: SecretStr = Field(
+        SecretStr(""), description="may write to the bucket; for `influx apply` and replays the owner's; never printed"
+    )
+    org: str = Field("spiketape", min_length=1, description="organisation that owns the buckets")
+    bucket: str = Field(
+        "spiketape", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="bucket of live data; others are named after it"
+    )
+    replay_bucket: str = Field(
+        "{bucket}-replay-{run}",
+        pattern=r"^[^{}]*(\{(bucket|run)\}[^{}]*)*$",
+        description="bucket of a replay; {run}: its run folder's name",
+    )
+    retention_days: int = Field(
+        0, ge=0, le=36_500, description="days of event time that live data are kept; 0: for ever, as recorded tapes need"
+    )
     downsampled_days: int = Field(0, ge=0, le=36_500, description="days that the 1 s, 1 min and 1 h buckets are kept; 0: for ever")
     batch_lines: int = Field(5000, ge=5000, le=10_000, description="lines that are sent in one request when that many wait")
     gzip: bool = Field(True, description="whether requests are compressed")
@@ -229,3 +239,11 @@ class InfluxSettings(Section):
     spool_max_mb: int = Field(1024, ge=8, le=10**7, description="MiB that may wait on disk; when it is full the flow waits")
     drop_when_full: bool = Field(False, description="whether points are dropped, and counted, instead of waiting while the spool is full")
     ca_file: str = Field("", description="file of certificates to trust for https; empty: the system's")
+
+
+class ControlSettings(Section):
+    """Signed commands to the account (schemas/control.py)."""
+
+    key: SecretStr = Field(
+        SecretStr(""), description="secret that control messages are signed with, 16 bytes or more; empty: every message is refused"
+    )

@@ -8,8 +8,11 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
+from schemas.control import Command, sign
 from schemas.instruments import FeeSchedule, Instrument, InstrumentList
+from schemas.messages import ControlMessage
 from schemas.ranges import DECIDES, FEATURES, FILLS, IN_SESSION, LIT, SLICE_QUOTE, VOLUME, GatedRange, SliceOut
 from schemas.settings import Settings, load_settings
 from schemas.tables import SIGNAL, Rows
@@ -17,6 +20,7 @@ from schemas.ticks import QUOTE, TICK_V1, TRADE, shard_of
 
 W = 100_000_000
 GATE = IN_SESSION | FEATURES | VOLUME | FILLS | LIT | DECIDES
+KEY = "a key for tests only"
 BROKER = FeeSchedule(
     name="per-share",
     kind="per_share",
@@ -75,7 +79,7 @@ def last_quotes(ticks, slices, gate):
 def make_market(seed=1, symbols=4, seconds=120, ticks_per_s=8.0, signals_per_s=0.2, overrides=(), sessions=None, drift=0.0):
     """A random walk by symbol; signals at random, so most things happen that can."""
     rng = np.random.default_rng(seed)
-    settings = load_settings(overrides=[*overrides], env={})
+    settings = load_settings(overrides=[*overrides, f"control.key={KEY}"], env={})
     start = 1_381_152_600 * 10**9
     instruments = InstrumentList(
         instruments=tuple(
@@ -128,3 +132,14 @@ def make_market(seed=1, symbols=4, seconds=120, ticks_per_s=8.0, signals_per_s=0
 def random_market():
     """`make_market(seed, symbols, seconds, ...) -> RandomMarket`."""
     return make_market
+
+
+@pytest.fixture
+def command():
+    """`command(kind, id, key=..., deployment=..., account=..., **arguments) -> Command`: a signed control message."""
+
+    def make(kind, name="m1", key=KEY, deployment="spiketape", account=None, **arguments):
+        message = ControlMessage(id=name, account=account, kind=kind, arguments=arguments, reason="a test")
+        return Command(sign(message, SecretStr(key), deployment))
+
+    return make

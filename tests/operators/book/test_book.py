@@ -9,7 +9,8 @@ from operators.book import AccountStage
 from operators.book.desk import kept
 from operators.portfolio import CurrencyError
 from operators.risk import Mode, RiskRule
-from schemas.errors import RefusedError, UsageError
+from schemas.control import Accepted
+from schemas.errors import UsageError
 from schemas.orders import EXECUTION_REPORT, Reason, ReportKind
 from schemas.tables import NO_SYMBOL, SIGNAL, TABLES, Intent, OrderState, OrderType
 from schemas.ticks import QUOTE, TICK_V1, TRADE
@@ -86,8 +87,19 @@ class Script:
         return self.stage.summary(self.state)
 
 
-def asks(mode):
-    return lambda stage, state: stage.ask_mode(state, mode)
+@pytest.fixture
+def asks(command):
+    """`asks(kind)`: an act for `Script.run` that sends a control message, which is accepted."""
+
+    def act(kind):
+        def send(stage, state):
+            _, judged = stage.step(state, command(kind, f"{kind}/{state['at']}"))
+            assert isinstance(judged, Accepted)
+            assert judged.slice == state["at"]
+
+        return send
+
+    return act
 
 
 def entered(s):
@@ -210,10 +222,10 @@ def test_the_kill_switch_cancels_liquidates_and_lets_nothing_new_through(random_
     assert not s.state["book"]["deals"]
 
 
-def test_paused_keeps_positions_lets_cancels_through_and_refuses_entries(random_market):
+def test_paused_keeps_positions_lets_cancels_through_and_refuses_entries(random_market, asks):
     s = Script(random_market, symbols=2, seconds=30)
     entered(s).steady(3.5, 30).steady(0, 30, 300_000, 300_200, symbol=1).signal(4.05, 1, symbol=1).signal(12.05, -1, symbol=1)
-    s.run(at=[(6, asks(Mode.PAUSED))])
+    s.run(at=[(6, asks("pause"))])
     change = s.verdicts[s.verdicts["intent"] == Intent.CHANGE_MODE]
     assert (change["rule"][0], change["value_e8"][0], change["limit_e8"][0]) == (RiskRule.MODE, Mode.PAUSED * 10**8, 0)
     assert s.seconds(change) == [6.1]
@@ -222,10 +234,10 @@ def test_paused_keeps_positions_lets_cancels_through_and_refuses_entries(random_
     assert (s.verdicts[-1]["approved"], s.verdicts[-1]["rule"]) == (0, RiskRule.MODE)
 
 
-def test_reduced_leaves_positions_one_after_the_other(random_market):
+def test_reduced_leaves_positions_one_after_the_other(random_market, asks):
     s = Script(random_market, "book.holding_s=600", "book.exit_timeout_s=2", symbols=2, seconds=40)
     entered(s).steady(3.5, 40).steady(0, 40, 300_000, 300_200, symbol=1).signal(1.05, 1, symbol=1).trade(3, 299_900, 5000, -1, symbol=1)
-    s.run(at=[(10, asks(Mode.REDUCED))])
+    s.run(at=[(10, asks("reduce"))])
     flatten = s.verdicts[s.verdicts["intent"] == Intent.FLATTEN]
     assert flatten["symbol"].tolist() == [0, 1]
     first, second = s.seconds(flatten)
@@ -234,18 +246,14 @@ def test_reduced_leaves_positions_one_after_the_other(random_market):
     assert not s.state["book"]["deals"]
 
 
-def test_an_emergency_ends_only_by_way_of_paused(random_market):
+def test_an_emergency_ends_only_by_way_of_paused(random_market, asks):
     s = (
         Script(random_market, seconds=20)
         .steady(0, 20)
         .signal(1.05, 1)
-        .run(at=[(5, asks(Mode.EMERGENCY)), (10, asks(Mode.PAUSED)), (12, asks(Mode.NORMAL))])
+        .run(at=[(5, asks("emergency")), (10, asks("pause")), (12, asks("resume"))])
     )
     assert s.summary["mode"] == "normal"
-    stage, state = s.stage, s.stage.start()
-    state["book"]["mode"] = int(Mode.EMERGENCY)
-    with pytest.raises(RefusedError, match="may become paused"):
-        stage.ask_mode(state, Mode.NORMAL)
 
 
 def test_a_day_with_its_loss_takes_no_new_entries_until_the_next(random_market):
