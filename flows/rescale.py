@@ -2,9 +2,10 @@
 
 What belongs to which tick partition:
 
-- a source that reads several partitions keeps its state by partition: `{"partitions": {p: ...}, ...}`, cut and joined by p;
+- the source of ticks keeps its state by partition (operators/sources/kafka/position.py);
 - a stage's key is a shard, `s07`, and shard s is fed by partition s % P alone;
-- a sink's part is named by its partition, `3`.
+- a sink's part is named by its partition, `3`;
+- what is read and gated of the leaders of other partitions, on behalf of the followers in this one, is named `p3` and `p3.s45`.
 
 Whatever else a store holds belongs to no partition, and such a flow is not rescaled. Each state comes from its own resume point:
 partitions share nothing, so those of different folders need not agree.
@@ -28,12 +29,13 @@ from flows.folder_copy import synced
 from flows.recovery_store import Store, StoredState, read_store, write_store
 from operators.sinks.delta import failure
 from operators.sinks.runfolder import PART, RunFolder, read_json, write_json
+from operators.sources.kafka.position import merged, partitions_in, split
 from schemas.errors import RefusedError, SavepointError, StateMismatchError, UsageError
 
 RESCALED: Final = "rescaled.json"
-BY_PARTITION: Final = "partitions"
+TOPIC: Final = "ticks"
 _SHARD: Final = re.compile(r"s(\d+)")
-_PART: Final = re.compile(r"p?(\d+)")
+_PART: Final = re.compile(r"p?(\d+)(?:\.s\d+)?")
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def parsed_target(text: str) -> tuple[Path, tuple[int, ...]]:
     return Path(name), tuple(sorted(parts))
 
 
-def rescale(plan: Plan, tick_partitions: int | None = None) -> bool:
-    """Carries a plan out. `tick_partitions`: P; None for what the settings of the old folders say.
+def rescale(plan: Plan) -> bool:
+    """Carries a plan out.
 
     Returns False where the same plan was committed before and only what was left of it was done. Raises UsageError for gaps and
     overlaps, RefusedError for folders in use or of different jobs, StateMismatchError for different steps or versions, SavepointError.
@@ -95,10 +97,9 @@ def rescale(plan: Plan, tick_partitions: int | None = None) -> bool:
             _finish(plan)
             return False
         sources = [_source(path) for path in plan.sources]
-        p_count = int(tick_partitions or sources[0].settings.get("partitions", 0))
         _check_fit(sources)
         _check_cover(plan, sources)
-        states = _by_partition(sources, p_count)
+        states = _by_partition(sources, int(sources[0].settings["partitions"]))
         try:
             for target, parts in plan.targets.items():
                 _build(target, parts, sources[0], states)
@@ -145,19 +146,21 @@ def _source(path: Path) -> _Source:
         msg = f"{path} holds no run; nothing to rescale"
         raise SavepointError(msg)
     store = read_store(path / "recovery")
-    found: set[int] = set()
-    for state in store.states:
-        value = state.value()
-        if _is_by_partition(value):
-            found |= {int(p) for p in value[BY_PARTITION]}
+    found = {p for state in store.states for p in _held(state)}
     if not found:
-        msg = f"{path}: no source there keeps its state by partition; only a `signals` process that has run can be rescaled"
+        msg = f"{path}: no source there has read {TOPIC} by partition; only a `signals` process that has run can be rescaled"
         raise SavepointError(msg)
     return _Source(path, identity, settings, store, frozenset(found))
 
 
-def _is_by_partition(value: Mapping[str, Any]) -> bool:
-    return isinstance(value.get(BY_PARTITION), Mapping)
+def _held(state: StoredState) -> dict[int, dict[str, Any]]:
+    """What a state says by tick partition; empty for the state of a stage or a sink, and of the leaders that one partition needs."""
+    if _PART.fullmatch(state.key):
+        return {}
+    value = state.value()
+    if value.get("topic") != TOPIC or "partitions" not in value:
+        return {}
+    return partitions_in(value)
 
 
 def _check_fit(sources: Sequence[_Source]) -> None:
@@ -196,10 +199,11 @@ def _by_partition(sources: Sequence[_Source], p_count: int) -> dict[int, list[St
     out: dict[int, list[StoredState]] = {p: [] for s in sources for p in sorted(s.partitions)}
     for source in sources:
         for state in source.store.states:
-            value = state.value()
-            if _is_by_partition(value):
-                for p, piece in value[BY_PARTITION].items():
-                    out[int(p)].append(StoredState.of(state.step, state.key, {**value, BY_PARTITION: {p: piece}}))
+            held = _held(state)
+            if held:
+                pieces = split(state.value(), [[p] for p in held])
+                for p, piece in zip(held, pieces, strict=True):
+                    out[p].append(StoredState.of(state.step, state.key, piece))
                 continue
             p = _partition_of(state, p_count, source.path)
             if p not in source.partitions:
@@ -211,7 +215,7 @@ def _by_partition(sources: Sequence[_Source], p_count: int) -> dict[int, list[St
 
 def _partition_of(state: StoredState, p_count: int, path: Path) -> int:
     shard, part = _SHARD.fullmatch(state.key), _PART.fullmatch(state.key)
-    if shard and p_count:
+    if shard:
         return int(shard[1]) % p_count
     if part:
         return int(part[1])
@@ -225,25 +229,23 @@ def _build(target: Path, parts: Sequence[int], like: _Source, states: Mapping[in
     if part.exists():
         shutil.rmtree(part)
     part.mkdir(parents=True)
-    merged: dict[tuple[str, str], StoredState] = {}
+    whole: dict[tuple[str, str], StoredState] = {}
     for p in parts:
         for state in states[p]:
             place = state.step, state.key
-            merged[place] = state if place not in merged else _joined(merged[place], state)
-    write_store(part / "recovery", like.store.steps, merged.values())
+            whole[place] = state if place not in whole else _joined(whole[place], state)
+    write_store(part / "recovery", like.store.steps, whole.values())
     write_json(part / "settings.json", like.settings)
     write_json(part / "identity.json", like.identity)
     synced(part)
 
 
 def _joined(a: StoredState, b: StoredState) -> StoredState:
-    """Two pieces of a source's state. What they say beside their partitions must be the same."""
-    one, two = a.value(), b.value()
-    rest = {k: (one.get(k), two.get(k)) for k in (one.keys() | two.keys()) - {BY_PARTITION} if one.get(k) != two.get(k)}
-    if rest or not _is_by_partition(one):
-        msg = f"step {a.step!r}, key {a.key!r}: states of different folders do not go together ({', '.join(sorted(rest)) or 'same key'})"
+    """Two pieces of the source's state. Raises SavepointError for anything else that is there twice."""
+    if not (_held(a) and _held(b)):
+        msg = f"step {a.step!r}, key {a.key!r} is there twice and belongs to no single partition"
         raise SavepointError(msg)
-    return StoredState.of(a.step, a.key, {**one, BY_PARTITION: {**one[BY_PARTITION], **two[BY_PARTITION]}})
+    return StoredState.of(a.step, a.key, merged([a.value(), b.value()]))
 
 
 def _finish(plan: Plan) -> None:
