@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.inputs import cache_dir, default_tape
+from flows.inputs import default_tape
+from infra.place import cache_dir
 from operators.sources import importers
 from operators.sources.importers import import_sources
 from operators.sources.tape import Tape

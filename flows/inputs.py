@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from flows.terminal import iso_time
+from infra.place import cache_dir
 from operators import sources
 from operators.sources.tape import Tape
 from operators.timeline.stage import ShardPlace
@@ -17,14 +17,6 @@ from schemas.ticks import shard_of
 
 DEFAULT_TICKS = 2_000_000
 DEFAULT_SEED = 1
-
-
-def cache_dir() -> Path:
-    """`SPIKETAPE_CACHE`, else `spiketape` in the user's cache folder."""
-    named = os.environ.get("SPIKETAPE_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spiketape"
 
 
 def default_tape(on_ticks: Callable[[int], None], ticks: int = DEFAULT_TICKS, seed: int = DEFAULT_SEED) -> Path:

@@ -1,7 +1,7 @@
 """Real servers for tests: one of each for the whole run, and own ones for tests that kill or freeze them.
 
 Where a Docker engine runs and has the image, the broker and the InfluxDB of the whole run are containers (testcontainers); otherwise, and
-always for own servers, they are processes of this machine (infra/local). The header of the run says which. Where a server cannot be had, a
+always for own servers, they are processes of this machine (infra/local). The head of the run says which. Where a server cannot be had, a
 test that wants it is skipped with what to install; with the environment variable CI set it fails instead.
 """
 
@@ -63,6 +63,8 @@ class InContainer:
 @cache
 def images_there() -> frozenset[str]:
     """Names of the servers whose images a Docker engine of this machine has; none where no engine answers."""
+    if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
+        return frozenset()
     import docker
 
     try:
@@ -74,7 +76,7 @@ def images_there() -> frozenset[str]:
 
 
 def way(name: str) -> str:
-    """How a server of the whole run is had here, for the header."""
+    """How a server of the whole run is had here, for the head of the run."""
     if name in images_there():
         return f"Docker, {IMAGES[name]}"
     recipe = RECIPES[name]
@@ -84,9 +86,12 @@ def way(name: str) -> str:
     return f"none, missing {missing}" if missing else "local, made first"
 
 
-def pytest_report_header() -> list[str]:
-    """Says how each server is had."""
-    return [f"servers: {name}: {way(name)}" for name in RECIPES]
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Says how each server is had; not a report header, which a quiet run does not show."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for name in RECIPES:
+            reporter.write_line(f"{name}: {way(name)}")
 
 
 def home(recipe: Recipe, tell: Callable[[str], None] = print) -> Path:

@@ -9,11 +9,13 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+import flows.cli.influx_commands as influx_commands
 import flows.cli.model_commands as model_commands
 import flows.cli.other_commands as other_commands
 import flows.cli.recovery_commands as recovery_commands
 import flows.cli.replay_command as replay_command
 import flows.cli.run_commands as run_commands
+import flows.cli.server_commands as server_commands
 import flows.cli.tape_commands as tape_commands
 import flows.cli.topic_commands as topic_commands
 from flows.terminal import stderr
@@ -53,6 +55,8 @@ model_commands.add_to(app)
 run_commands.add_to(app)
 recovery_commands.add_to(app)
 topic_commands.add_to(app)
+influx_commands.add_to(app)
+server_commands.add_to(app)
 other_commands.add_to(app)
 
 

@@ -93,7 +93,7 @@ def _model() -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any]:
-    from flows.inputs import cache_dir
+    from infra.place import cache_dir
 
     path = cache_dir()
     at = path

@@ -68,17 +68,18 @@ class Identity:
         """Asks the process to end, kills it and its children where it does not within `patience_s`, returns when it is gone."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        if not self._gone(patience_s):
+        if not self.gone(patience_s):
             self.kill()
 
     def kill(self) -> None:
         """kill -9 for the process and its children; returns when it is gone."""
         self.signal(signal.SIGKILL)
-        if not self._gone(30):
+        if not self.gone(30):
             msg = f"process {self.pid} is still there 30 s after kill -9: it waits for a disk or a debugger; look at /proc/{self.pid}/stack"
             raise ServerError(msg)
 
-    def _gone(self, patience_s: float) -> bool:
+    def gone(self, patience_s: float) -> bool:
+        """Waits until the process has ended; False where it has not within `patience_s`."""
         until = time.monotonic() + patience_s
         while self.alive:
             if time.monotonic() > until:

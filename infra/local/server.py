@@ -21,7 +21,7 @@ class LocalServer(ABC):
     """A server on the loopback address of this machine.
 
     `data`: its folder, made where it is missing; a server that is started on it again finds what it had. `port`: a fixed one; None
-    takes the one that the folder had last, else a free one. `detached`: it outlives this process (`spiketape servers up`); otherwise it dies with it.
+    takes the one that the folder had last, else a free one. `detached`: it outlives this process (`servers up`); otherwise it dies with it.
     """
 
     name: ClassVar[str]
