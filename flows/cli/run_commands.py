@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.influx_commands import Config, Set, print_answer, print_named
 from flows.terminal import Json, print_json, say, stdout, table
+from schemas.errors import UsageError
 
 Run = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
 
@@ -21,15 +23,40 @@ def add_to(app: typer.Typer) -> None:
 
 
 def query_command(
-    run: Run,
-    sql: Annotated[str, typer.Argument(help="One SELECT over the run's tables.", show_default=False)],
+    run: Annotated[Path | None, typer.Argument(help="Run folder.", show_default=False)] = None,
+    sql: Annotated[str | None, typer.Argument(help="One SELECT over the run's tables.", show_default=False)] = None,
+    influx: Annotated[str | None, typer.Option("--influx", help="Flux, or a named query, asked of InfluxDB instead.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show the named queries and their arguments.")] = False,
+    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket to ask, such as a replay's; default influx.bucket.")] = None,
+    config: Config = None,
+    set_: Set = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask SQL of a run. Tables: signals, verdicts, orders, executions, positions, equity, dead_letters, statistics, skill.
+    """Ask SQL of a run, or Flux of InfluxDB.
 
-    Example: spiketape query runs/equity "SELECT symbol, count(*) AS fills, sum(fee) AS fees FROM executions GROUP BY symbol"
+    Tables of a run: signals, verdicts, orders, executions, positions, equity, dead_letters, statistics, skill.
+
+    Examples:
+
+      spiketape query runs/equity "SELECT symbol, count(*) AS fills, sum(fee) AS fees FROM executions GROUP BY symbol"
+
+      spiketape query --influx latest_signals
+
+      spiketape query --influx "fills day=2013-10-08" --json
     """
+    if listed or influx is not None:
+        if run is not None or (listed and influx is not None):
+            msg = "query: expected a run with SQL, or --influx, or --list, found more than one of them"
+            raise UsageError(msg)
+        if influx is None:
+            print_named(as_json)
+        else:
+            print_answer(influx, bucket, config, set_, as_json, as_csv)
+        return
+    if run is None or sql is None:
+        msg = 'query: expected a run folder and "SELECT ...", or --influx "..." (--list shows the named queries)'
+        raise UsageError(msg)
     from operators.sinks.query import query
 
     answer = query(run, sql)
