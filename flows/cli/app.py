@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import flows.cli.influx_commands as influx_commands
 import flows.cli.model_commands as model_commands
 import flows.cli.other_commands as other_commands
+import flows.cli.produce_command as produce_command
 import flows.cli.recovery_commands as recovery_commands
 import flows.cli.replay_command as replay_command
 import flows.cli.run_commands as run_commands
@@ -53,6 +54,7 @@ tape_commands.add_to(app)
 replay_command.add_to(app)
 model_commands.add_to(app)
 run_commands.add_to(app)
+produce_command.add_to(app)
 recovery_commands.add_to(app)
 topic_commands.add_to(app)
 influx_commands.add_to(app)

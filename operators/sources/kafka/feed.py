@@ -182,7 +182,7 @@ class TickFeed:
 
     def _read_ticks(self, m: Message, kind: str, value: bytes, met: _Round) -> None:
         ticks = decode_message(kind, value)
-        first = packed_header_of(value).first if kind == CONTENT_PACKED else _sequence_header(m)
+        first = sequence_of(m)
         row = 0
         if self._skip is not None:
             offset, rows = self._skip
@@ -273,12 +273,15 @@ class TickFeed:
         return view
 
 
-def _sequence_header(m: Message) -> int | None:
+def sequence_of(m: Message) -> int | None:
+    """The sequence of a message's first record in its partition's stream, None where it carries none. WireError where it is no number."""
+    if (header_of(m, CONTENT_TYPE) or "").partition(";")[0].strip().lower() == CONTENT_PACKED:
+        return packed_header_of(m.value() or b"").first
     text = header_of(m, SEQUENCE)
     if text is None:
         return None
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise WireError("sequence", f"header {SEQUENCE}: expected a decimal number, given {text[:40]!r}")
+    if not text.isdecimal() or len(text) > 18:
+        raise WireError("sequence", f"header {SEQUENCE}: expected a decimal number below 1e18, given {text[:40]!r}")
     return int(text)
 
 

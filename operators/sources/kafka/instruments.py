@@ -128,7 +128,7 @@ def _last_of(client: Consumer, topic: str, key: bytes, low: int, high: int, time
 
 def _write(settings: Settings, value: bytes) -> None:
     kafka = settings.kafka
-    config: dict[str, Any] = {**kafka.client(), "enable.idempotence": True, "message.max.bytes": kafka.max_message_bytes}
+    config: dict[str, Any] = {**kafka.client(), "enable.idempotence": True, "message.max.bytes": kafka.max_message_bytes, "log_level": 0}
     producer: Producer = made(lambda: Producer({**config, "client.id": f"{settings.deployment}.{INSTRUMENTS}"}))
     failures: list[KafkaError] = []
     try:
