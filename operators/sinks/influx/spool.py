@@ -100,8 +100,7 @@ class Spool:
                     damages.append(found)
                     continue
                 if expected is not None and found.sequence > expected:
-                    last = found.sequence - 1
-                    missing.append(f"{expected}" if expected == last else f"{expected} to {last}")
+                    missing.append(_named(expected, found.sequence - 1))
                 expected = max(expected or 0, found.sequence + 1)
                 if found.sequence >= self._sent:
                     self._waiting.append(found)
@@ -112,7 +111,7 @@ class Spool:
             os.truncate(torn.segment, torn.offset)
             self._sizes[torn.segment] = torn.offset
         if self._next < needed:
-            missing.append(f"{self._next} to {needed - 1}")
+            missing.append(_named(self._next, needed - 1))
             self._next = needed
         self._tell(damages, missing)
         self.size = sum(self._sizes.values())
@@ -278,6 +277,10 @@ class Spool:
         self._close_active()
         for file in (self._lock, self._note):
             os.close(file)
+
+
+def _named(first: int, last: int) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _write_all(file: int, content: bytes, offset: int) -> None:
