@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: setup replay test lint model bench lock clean
+.PHONY: setup replay servers test lint model bench lock clean
 
 setup: $(STAMP)
 
@@ -19,7 +19,13 @@ $(STAMP): requirements.lock pyproject.toml
 replay: setup
 	$(VENV)/bin/spiketape replay $(ARGS)
 
+# Kafka, InfluxDB and Prometheus in the user's cache: six minutes the first time, nothing to do afterwards. ARGS="--only kafka" for one.
+servers: setup
+	$(VENV)/bin/spiketape servers fetch $(ARGS)
+
+# Tests against real servers are skipped where programs to make these are missing; with CI set that is an error.
 test: setup
+	$(VENV)/bin/spiketape servers fetch --where-possible
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: setup

@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from infra.local import FetchError, InfluxServer, KafkaServer, LocalServer, MissingToolsError, PrometheusServer
+from infra.local import FetchError, InfluxServer, KafkaServer, LocalServer, PrometheusServer
 from infra.local.influx_build import INFLUX
 from infra.local.kafka_build import KAFKA
 from infra.local.prometheus_build import PROMETHEUS
@@ -94,21 +94,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             reporter.write_line(f"{name}: {way(name)}")
 
 
-def home(recipe: Recipe, tell: Callable[[str], None] = print) -> Path:
+def home(recipe: Recipe) -> Path:
     """The folder of a server, made first where it is missing and can be; else the test is skipped, in CI it fails."""
-    try:
-        return recipe.fetched(tell)
-    except MissingToolsError as e:
-        lacking(str(e))
-    except FetchError as e:
-        lacking(str(e))
-
-
-def lacking(why: str) -> NoReturn:
-    """Ends a test whose server cannot be had."""
+    place, why = _tried(recipe)
+    if place is not None:
+        return place
     if os.environ.get("CI"):
         pytest.fail(f"CI is set, so this server must be there: {why}")
     pytest.skip(why)
+
+
+@cache
+def _tried(recipe: Recipe) -> tuple[Path | None, str]:
+    try:
+        return recipe.fetched(print), ""
+    except FetchError as e:
+        return None, str(e)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,10 @@ PACKAGES = (
     "plotly",
     "typer",
     "rich",
+    "confluent-kafka",
+    "influxdb-client",
+    "prometheus-client",
+    "structlog",
 )
 FREE_GIB = 2
 
@@ -37,12 +41,22 @@ def add_to(app: typer.Typer) -> None:
     app.command("bench")(bench_command)
 
 
-def doctor_command(as_json: Json = False) -> None:
-    """Tell what is installed, what is wrong, and how to mend it.
+def doctor_command(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings file (TOML); default spiketape.toml where there is one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is installed, which servers answer, what is wrong, and how to mend it.
+
+    Servers are wrong only where the settings name them: a replay needs none.
 
     Example: spiketape doctor
     """
+    from infra.local.standing import RECIPES
+
     checks = [_python(), *map(_package, PACKAGES), _cpu(), _model(), _cache(), _room(Path.cwd())]
+    checks += [*map(_local_server, RECIPES), *_servers(config)]
     wrong = [c for c in checks if not c["ok"]]
     if as_json:
         print_json({"ok": not wrong, "checks": checks})
@@ -105,6 +119,38 @@ def _cache() -> dict[str, Any]:
 def _room(path: Path) -> dict[str, Any]:
     free = shutil.disk_usage(path).free / 2**30
     return _check("free disk here", free >= FREE_GIB, f"{free:.1f} GiB", f"at least {FREE_GIB} GiB are wanted for tapes and runs")
+
+
+def _local_server(name: str) -> dict[str, Any]:
+    from infra.local.standing import RECIPES, default_data, standing
+
+    recipe = RECIPES[name]
+    if recipe.finished:
+        there = standing(name, default_data()).identity
+        runs = "" if there is None else f", runs at port {there.ports['port']} (spiketape servers status)"
+        return _check(f"local {name}", True, f"{recipe.version}, fetched{runs}")
+    missing = "; ".join(f"{t.program} is missing: {t.how}" for t in recipe.missing_tools)
+    return _check(f"local {name}", True, f"cannot be fetched, {missing}" if missing else "not fetched; make servers")
+
+
+def _servers(config: Path | None) -> list[dict[str, Any]]:
+    from flows.cli.replay_command import DEFAULT_CONFIG
+    from flows.servers_seen import influx_seen, kafka_seen
+    from schemas.errors import UsageError
+    from schemas.settings import Settings, load_settings
+
+    try:
+        settings = load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+    except UsageError as e:
+        return [_check("settings", False, str(e), "mend the file or the environment variable that it names")]
+    checks = []
+    for name, seen, named in (
+        ("kafka", kafka_seen(settings), settings.kafka != Settings().kafka),
+        ("influx", influx_seen(settings), settings.influx != Settings().influx),
+    ):
+        mend = f"start it, or mend the settings in {name}.*; spiketape servers up --only {name} starts a local one and prints its settings"
+        checks.append(_check(f"{name} of the settings", seen.answers or not named, seen.found, mend))
+    return checks
 
 
 def bench_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def fetch_command(
     only: Only = None,
     where_possible: Annotated[
         bool,
-        typer.Option("--where-possible", help="Go on without those for which programs are missing; an error with CI set."),
+        typer.Option("--where-possible", help="Go on without those that cannot be made here; an error with CI set."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -35,16 +36,14 @@ def fetch_command(
 
     Example: spiketape servers fetch --only kafka
     """
-    import os
-
-    from infra.local import MissingToolsError
+    from infra.local import FetchError
     from infra.local.standing import RECIPES, chosen
 
     places = {}
     for name in chosen(only):
         try:
             places[name] = str(RECIPES[name].fetched(say))
-        except MissingToolsError as e:
+        except FetchError as e:
             if not where_possible or os.environ.get("CI"):
                 raise
             say(str(e))
