@@ -114,7 +114,7 @@ class Walk:
         stopped = self._scan(columns, k, min(event, target + 1))
         if stopped is None and event <= target:
             before2 = mids2(self.state["book"])
-            self.keep(self.venue.run_until_event(event + 1), before2)
+            keep(self.state, self.venue.run_until_event(event + 1), before2)
             stopped = self._scan(columns, event, event + 1)
             if stopped is None and self._next_due() > event:
                 return event + 1
@@ -129,14 +129,6 @@ class Walk:
         if requests.size:
             self.venue.submit(requests)
         return stopped + 1
-
-    def keep(self, reports: Reports, before2: npt.NDArray[np.int64]) -> None:
-        """Keeps reports until the book may see them, in the order in which it will (REPORT_ORDER).
-
-        `before2` int64 (instruments,): bid + ask at the end of the slice before that in which they happened.
-        """
-        self.state["pending"] += kept(reports, before2.tolist())
-        self.state["pending"].sort()
 
     def close(self, at: int) -> tuple[Rows, ...]:
         """Ends the walk before slice `at`; its rows."""
@@ -200,6 +192,15 @@ class Walk:
     def _drain(self) -> None:
         self.rows.equity(self._seconds[: self._made], self.book.slice_ns)
         self._made = 0
+
+
+def keep(state: State, reports: Reports, before2: npt.NDArray[np.int64]) -> None:
+    """Keeps reports until the book may see them, in the order in which it will (REPORT_ORDER).
+
+    `before2` int64 (instruments,): bid + ask at the end of the slice before that in which they happened.
+    """
+    state["pending"] += kept(reports, before2.tolist())
+    state["pending"].sort()
 
 
 def mids2(book: State) -> npt.NDArray[np.int64]:

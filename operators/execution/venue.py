@@ -33,7 +33,7 @@ from typing import Final
 
 import numpy as np
 
-from operators.execution.layout import FILL_RULES, LAST_QUOTE, MARKET, PARAMETERS, VENUE_ORDER
+from operators.execution.layout import FILL_RULES, LAST_QUOTE, MARKET, NEVER, PARAMETERS, PHASE_DEAD, VENUE_ORDER
 from operators.execution.splitting import split_tables
 from operators.execution.venue_pass import VenuePass
 from operators.execution.window import TickWindow
@@ -117,6 +117,11 @@ class PaperVenue:
     def open(self, state: State, window: TickWindow) -> VenuePass:
         """Starts to work through a window; `VenuePass` says how. The state belongs to the pass until its `close`."""
         return VenuePass(self, state, window)
+
+    def idle(self, state: State) -> bool:
+        """Whether nothing can be reported any more unless something new is requested: every order is over, every cancel answered."""
+        orders = state["orders"]
+        return not bool(np.any((orders["phase"] != PHASE_DEAD) | (orders["cancel_ns"] < NEVER)))
 
     def step(self, state: State, x: VenueInput) -> tuple[State, Reports]:
         """All of a range at once, where the requests are already known (a venue that is a flow of its own, tests)."""
