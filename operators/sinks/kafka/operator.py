@@ -1,0 +1,167 @@
+"""The Kafka sink as a Bytewax sink: one transactional id, one token and one thread for each part.
+
+`signals` has a part for each tick partition that the process owns, named by its number, so that a rescale fences the old owner of a
+partition and nobody else. `rows` (the book, or everything in one process) and `venue` have the part `main`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from operators.sinks.kafka.outgoing import Item, Outgoing
+from operators.sinks.kafka.token import TOKEN_VERSION, Token, identity_of
+from operators.sinks.kafka.transactions import Transactions
+from operators.timeline.live import Live
+from operators.timeline.seal import sealed, unsealed
+from schemas.errors import StateMismatchError, UsageError
+from schemas.instruments import InstrumentList
+from schemas.settings import Settings
+from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, SYMBOL_TABLES, TOPIC_OF_TABLE
+
+MAIN: Final = "main"
+ACCOUNT_TABLES: Final = frozenset(TOPIC_OF_TABLE) - SYMBOL_TABLES
+SinkName = Literal["signals", "rows", "venue"]
+
+_RANGES: Final = {"signals": SLICES, "rows": REQUESTS, "venue": REPORTS}
+_SHARD: Final = re.compile(r"s([0-9]+)")
+_PARTITION: Final = re.compile(r"(?:p|.*/)([0-9]+)")
+
+
+class KafkaPart(StatefulSinkPartition[Item, bytes]):
+    """One part. An epoch is complete only after `snapshot` has returned, and `snapshot` has committed everything before.
+
+    So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token.
+    """
+
+    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str) -> None:
+        self._transactions = transactions
+        self._outgoing = outgoing
+        self._writes = live.write_s(name)
+
+    def write_batch(self, values: list[Item]) -> None:
+        began_s = time.monotonic()
+        records = self._outgoing.take(values)
+        if records:
+            self._transactions.put(records, self._outgoing.token)
+        self._writes.observe(time.monotonic() - began_s)
+
+    def snapshot(self) -> bytes:
+        """Everything before is committed when this returns. The truth stands in Kafka; this is to notice where that was lost."""
+        self._transactions.flush()
+        return sealed(state_of(self._outgoing.token))
+
+    def close(self) -> None:
+        """Ends the thread; the last snapshot has committed what counts. Never raises: Bytewax calls it while an error is on its way."""
+        self._transactions.end()
+
+
+class KafkaSink(FixedPartitionedSink[Item, bytes]):
+    """Takes `(key, Item)` and writes it exactly once (docs/delivery.md).
+
+    `partitions`: the tick partitions of a `signals` process, whose parts they are; the other sinks have one part. `tables`: those whose
+    rows are written; by default a sink of signals writes signals and dead letters, one of rows all tables (a book beside `signals`
+    processes is given ACCOUNT_TABLES), one of the venue none.
+
+    The part of an item is that of its key: a shard key (`s07`), `p<partition>` or `topic/<partition>`.
+    """
+
+    version: Final = TOKEN_VERSION
+
+    def __init__(
+        self,
+        settings: Settings,
+        instruments: InstrumentList,
+        sink: SinkName,
+        partitions: Iterable[int] = (),
+        tables: Iterable[str] | None = None,
+        live: Live | None = None,
+    ) -> None:
+        by_default = {"signals": SYMBOL_TABLES, "rows": frozenset(TOPIC_OF_TABLE), "venue": frozenset[str]()}[sink]
+        self._settings = settings
+        self._instruments = instruments
+        self._sink = sink
+        self._partitions = tuple(sorted(partitions))
+        self._tables = by_default if tables is None else frozenset(tables)
+        self._live = live or Live()
+        self._identity = identity_of(settings, instruments)
+        if (sink == "signals") != bool(self._partitions):
+            msg = f"the sink {sink}: expected partitions for signals and none for others, given {list(self._partitions)}"
+            raise UsageError(msg)
+
+    def list_parts(self) -> list[str]:
+        return [f"{p:04d}" for p in self._partitions] or [MAIN]
+
+    def part_fn(self, item_key: str) -> int:
+        if not self._partitions:
+            return 0
+        shard, partition = _SHARD.fullmatch(item_key), _PARTITION.fullmatch(item_key)
+        if shard is not None:
+            owner = int(shard[1]) % self._settings.partitions
+        elif partition is not None:
+            owner = int(partition[1])
+        else:
+            owner = -1
+        if owner not in self._partitions:
+            msg = f"an item of key {item_key!r} came to the Kafka sink of partitions {list(self._partitions)}"
+            raise UsageError(msg)
+        return self._partitions.index(owner)
+
+    def transactional_id(self, part: str) -> str:
+        """`<deployment>.<sink>.<part>`."""
+        return f"{self._settings.deployment}.{self._sink}.{part if part == MAIN else int(part)}"
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPart:
+        """Fences the predecessor, reads the token, and claims the part by a transaction of its own, which the topic `audit` tells of.
+
+        Raises StateMismatchError where Kafka holds less than the recovery store knows of, and what `Transactions.start` raises.
+        """
+        name = self.transactional_id(for_part)
+        topics = frozenset({AUDIT, DEAD_LETTERS, _RANGES[self._sink], *(TOPIC_OF_TABLE[t] for t in self._tables)})
+        transactions = Transactions(self._settings, name, self._identity, topics, self._live)
+        token = transactions.start()
+        try:
+            if resume_state is not None:
+                require(token, unsealed(step_id, resume_state), name)
+            outgoing = Outgoing(self._settings, self._instruments, self._tables, token, self._live)
+            _claim(transactions, outgoing, name, resumed=resume_state is not None)
+        except BaseException:
+            transactions.end()
+            raise
+        return KafkaPart(transactions, outgoing, self._live, name)
+
+
+def _claim(transactions: Transactions, outgoing: Outgoing, name: str, *, resumed: bool) -> None:
+    """The first transaction of a process: from now on the token bears its name, and the audit tells when."""
+    token = outgoing.token
+    event = {"version": 1, "event": "started", "id": name, "instance": token.instance, "commit": token.commit, "resumed": resumed}
+    line = json.dumps({**event, "at_ns": time.time_ns()}, separators=(",", ":")).encode()
+    transactions.put([outgoing.audit(line, f"{name}/{token.instance}")], token)
+    transactions.flush()
+
+
+def state_of(token: Token) -> dict[str, Any]:
+    """What a snapshot keeps of a token."""
+    return {"version": TOKEN_VERSION, "rows": dict(token.rows), "slices": dict(token.slices), "poison": dict(token.poison)}
+
+
+def require(token: Token, state: dict[str, Any], where: str) -> None:
+    """Raises StateMismatchError where Kafka's token is behind a snapshot, or the snapshot is of an unknown version."""
+    if state["version"] != TOKEN_VERSION:
+        msg = (
+            f"{where}: the store holds state of version {state['version']}, this code reads {TOKEN_VERSION}; use the release that wrote it"
+        )
+        raise StateMismatchError(msg)
+    for name, there in (("rows", token.rows), ("slices", token.slices), ("poison", token.poison)):
+        for place, known in state[name].items():
+            if there.get(place, known - 1) < known:
+                msg = (
+                    f"{where}: the recovery store knows of {place} up to {known}, Kafka holds it up to {there.get(place, 'nothing')}: "
+                    "topics were deleted, or this is another broker. Restore them, or start over with --fresh and another deployment name"
+                )
+                raise StateMismatchError(msg)
