@@ -7,6 +7,7 @@ topic's token says.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from dataclasses import dataclass, field
 
@@ -92,22 +93,22 @@ class Written:
         return {k: b"".join(rows[n] for n in range(len(rows))) for k, rows in self.rows.items() if rows}
 
 
-def written(rows):
+def written(rows, summary):
     w = Written()
     w.add(rows)
-    return w.tables()
+    return {**w.tables(), "summary": summary}
 
 
 def pieces_of(market, cuts, begin):
-    """What all shards say and END, range by range: functions that make them, so that nothing is shared."""
+    """The ranges in which the shards say what they say, the last one the END."""
     bounds = [begin, *sorted({c for c in cuts if market.first < c < market.last}), market.last, END]
-    return [(lo, hi) for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
+    return list(itertools.pairwise(bounds))
 
 
 def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(), log=None, snapshot=0.2):
-    """Book and venue apart, over the whole market, in a random order. Returns (rows as Written.tables(), Loop's counts, judged).
+    """Book and venue apart, over the whole market, in a random order. Returns what `written` does, counts, what became of `acts`.
 
-    `acts`: (about how far through the slices, Command).
+    `acts`: (slice that the book has reached when it comes, Command). The rows include the account's summary, under "summary".
     """
     begin = market.first if begin is None else begin
     book_cuts, venue_cuts = (rng.integers(market.first, market.last, cuts).tolist() for _ in range(2))
@@ -165,4 +166,4 @@ def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(
     assert not book.state["waiting"]
     assert not venue.state["waiting"]
     counts = {"requests": len(requests.messages), "reports": len(reports.messages), "crashes": crashes}
-    return store.tables(), counts, judged, book
+    return {**store.tables(), "summary": book.stage.summary(book.state)}, counts, judged

@@ -23,7 +23,7 @@ def together(market, begin=None):
             x = tuple(market.out(o.shard, begin, o.hi) for o in x)
         state, made = stage.step(state, x)
         rows += made
-    return written(rows)
+    return written(rows, stage.summary(state))
 
 
 def assert_same(got, want):
@@ -38,7 +38,7 @@ def test_apart_equals_together(random_market, variant):
     want = together(market)
     assert len(want) >= 9
     for seed, cuts in ((1, 0), (2, 25), (3, 300)):
-        got, counts, _, _ = run_apart(market, np.random.default_rng(seed), cuts=cuts)
+        got, counts, _ = run_apart(market, np.random.default_rng(seed), cuts=cuts)
         assert_same(got, want)
         assert counts["requests"] > 10
 
@@ -50,7 +50,7 @@ def test_crashes_change_nothing(random_market, variant, exact):
     want = together(market)
     crashes = 0
     for seed in range(3):
-        got, counts, _, _ = run_apart(market, np.random.default_rng(seed), cuts=60, exact=exact, crash=0.05)
+        got, counts, _ = run_apart(market, np.random.default_rng(seed), cuts=60, exact=exact, crash=0.05)
         assert_same(got, want)
         crashes += counts["crashes"]
     assert crashes > 20
@@ -58,7 +58,7 @@ def test_crashes_change_nothing(random_market, variant, exact):
 
 def test_the_first_range_of_a_flow_reaches_back_to_the_beginning_of_time(random_market):
     market = random_market(seed=31)
-    got, _, _, _ = run_apart(market, np.random.default_rng(5), begin=NOTHING_SENT)
+    got, _, _ = run_apart(market, np.random.default_rng(5), begin=NOTHING_SENT)
     assert_same(got, together(market, NOTHING_SENT))
 
 
