@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
+from bytewax.operators import KeyedStream
 from bytewax.outputs import Sink
 
 from operators.book.driver import AccountStage
@@ -34,6 +35,7 @@ from operators.timeline.control import Credit, Meters
 from operators.timeline.logic import StageLogic
 from operators.timeline.stage import ShardPlace, shard_places
 from schemas.instruments import InstrumentList
+from schemas.ranges import SliceOut
 from schemas.settings import Settings
 
 NAME = "trading"
@@ -101,28 +103,40 @@ def build(
     flow = Dataflow(NAME)
     ticks = op.input("ticks", flow, source)
     gated = gate("gate", ticks, stages.places, feeds, stages.quality, meters)
-    featured = features("features", gated, stages.places, stages.features, meters)
-    spikes = encode("encode", featured, stages.places, stages.encoding, meters)
-    scores = infer("infer", spikes, stages.places, stages.spiking, meters)
-    slices = decode("decode", scores, stages.places, stages.decoding, meters)
+    slices = said(stages, stages.places, gated, meters)
     rows = account("account", slices, stages.settings.account.id, stages.shards, stages.account, credit, meters, accounts)
     for name, sink in sinks.items():
         op.output(name, rows, sink)
     return flow
 
 
+def said(stages: Stages, places: Mapping[int, ShardPlace], gated: KeyedStream[Any], meters: Meters) -> KeyedStream[SliceOut]:
+    """From gated ticks to what the shards of `places` say: the middle of every flow that thinks."""
+    featured = features("features", gated, places, stages.features, meters)
+    spikes = encode("encode", featured, places, stages.encoding, meters)
+    scores = infer("infer", spikes, places, stages.spiking, meters)
+    return decode("decode", scores, places, stages.decoding, meters)
+
+
+def live() -> Dataflow:
+    """For Bytewax's own runner: between Kafka's topics, settings from the environment (flows/live/trading.py)."""
+    from flows.live.trading import live as between_topics
+
+    return between_topics()
+
+
 def steps(sinks: Mapping[str, int]) -> dict[str, int]:
     """The flow's stateful steps with their state versions: what its recovery directory must hold. `sinks`: versions by step name."""
-    stages: dict[str, Any] = {
-        "gate": QualityStage,
-        "features": FeatureStage,
-        "encode": EncodingStage,
-        "infer": SpikingStage,
-        "decode": DecodingStage,
-        "account": AccountStage,
-    }
     return {
         f"{NAME}.ticks": Position.VERSION,
-        **{f"{NAME}.{step}.stage": stage.version for step, stage in stages.items()},
+        f"{NAME}.gate.stage": QualityStage.version,
+        **thinking_steps(NAME),
+        f"{NAME}.account.stage": AccountStage.version,
         **{f"{NAME}.{name}": version for name, version in sinks.items()},
     }
+
+
+def thinking_steps(flow: str) -> dict[str, int]:
+    """The stateful steps of `said` in a flow of that name."""
+    stages: dict[str, Any] = {"features": FeatureStage, "encode": EncodingStage, "infer": SpikingStage, "decode": DecodingStage}
+    return {f"{flow}.{step}.stage": stage.version for step, stage in stages.items()}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 import flows.cli.influx_commands as influx_commands
+import flows.cli.live_commands as live_commands
 import flows.cli.model_commands as model_commands
 import flows.cli.other_commands as other_commands
 import flows.cli.produce_command as produce_command
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 tape_commands.add_to(app)
 replay_command.add_to(app)
+live_commands.add_to(app)
 model_commands.add_to(app)
 run_commands.add_to(app)
 produce_command.add_to(app)

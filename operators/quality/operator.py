@@ -86,6 +86,33 @@ class GateJoint:
         return [out[0], *out[1]]
 
 
+@dataclass(frozen=True)
+class LeadJoint:
+    """A leading shard's gate on behalf of the followers in one partition, `on_behalf_of`: only the leaders' paths go on."""
+
+    gate: GateJoint
+    on_behalf_of: int
+
+    @property
+    def stage(self) -> QualityStage:
+        return self.gate.stage
+
+    def aligner(self) -> Aligner[TickBatch]:
+        return self.gate.aligner()
+
+    def feed(self, aligner: Aligner[TickBatch], value: tuple[int, TickBatch | Mark]) -> None:
+        self.gate.feed(aligner, value[1])
+
+    def joined(self, lo: int, hi: int, pieces: dict[int, list[TickBatch]]) -> list[tuple[int, int, Any, Any]]:
+        return self.gate.joined(lo, hi, pieces)
+
+    def items(self, x: tuple[int, int, Any, Any]) -> int:
+        return self.gate.items(x)
+
+    def emitted(self, out: tuple[GatedRange, tuple[LeadSeries, ...]]) -> list[tuple[int, LeadSeries]]:
+        return [(self.on_behalf_of, path) for path in out[1]]
+
+
 @operator
 def gate(
     step_id: str,
@@ -101,10 +128,7 @@ def gate(
     range, else the leader's symbol id.
     """
     of_key = {shard_key(s): s for s in places}
-    followers: dict[int, list[str]] = {}
-    for shard, place in places.items():
-        for leader in place.leaders:
-            followers.setdefault(leader, []).append(shard_key(shard))
+    followers = followers_of(places)
 
     def joint_of(key: str) -> GateJoint:
         shard = of_key[key]
@@ -112,10 +136,74 @@ def gate(
 
     def routed(item: tuple[str, GatedRange | LeadSeries]) -> list[tuple[str, Any]]:
         key, value = item
-        if isinstance(value, LeadSeries):
-            return [(follower, (follower, value.symbol, value)) for follower in followers.get(value.symbol, ())]
-        return [(key, (key, OWN, value))]
+        return followed(value, followers) if isinstance(value, LeadSeries) else [(key, (key, OWN, value))]
 
     lifted = Lifted(step_id.rsplit(".", 1)[-1], lambda v: shard_key(v.shard), joint_of, meters)
     gated = lift("stage", up, lifted)
     return op.flat_map("route", gated, routed)
+
+
+def followers_of(places: Mapping[int, ShardPlace]) -> dict[int, list[str]]:
+    """By id of each symbol that leads others: the keys of the shards, of those in `places`, that follow it."""
+    followers: dict[int, list[str]] = {}
+    for shard, place in places.items():
+        for leader in place.leaders:
+            followers.setdefault(leader, []).append(shard_key(shard))
+    return followers
+
+
+def followed(path: LeadSeries, followers: Mapping[int, list[str]]) -> list[tuple[str, Any]]:
+    """A leader's path under the key of each shard that follows it."""
+    return [(key, (key, path.symbol, path)) for key in followers.get(path.symbol, ())]
+
+
+def lead_key(partition: int, shard: int) -> str:
+    """The key of a leading shard's gate on behalf of the followers in one partition, such as `p3.s45`."""
+    return f"p{partition}.{shard_key(shard)}"
+
+
+@operator
+def gate_apart(
+    step_id: str,
+    own: KeyedStream[TickBatch | Mark],
+    leading: KeyedStream[tuple[int, TickBatch | Mark]] | None,
+    places: Mapping[int, ShardPlace],
+    leading_places: Mapping[int, ShardPlace],
+    partitions: int,
+    stage_of: Callable[[ShardPlace], QualityStage],
+    meters: Meters,
+) -> KeyedStream[Any]:
+    """Gates as `gate` does where the leaders' ticks are another stream, so that no partition's state depends on another's.
+
+    `own`: ticks of `places`, of some partitions of the topic. `leading`: under `lead_key(p, shard)`, `(p, ticks)` of each shard of
+    `leading_places` that the followers in partition p need, read for them alone; None where nobody leads. A leader may so be gated more
+    than once.
+    """
+    of_key = {shard_key(s): s for s in places}
+    followers: dict[int, dict[int, list[str]]] = {
+        p: followers_of({s: place for s, place in places.items() if s % partitions == p}) for p in {s % partitions for s in places}
+    }
+
+    def joint_of(key: str) -> GateJoint:
+        shard = of_key[key]
+        return GateJoint(stage_of(places[shard]), (shard % partitions,))
+
+    def lead_joint_of(key: str) -> LeadJoint:
+        partition, shard = (int(part[1:]) for part in key.split("."))
+        return LeadJoint(GateJoint(stage_of(leading_places[shard]), (shard % partitions,)), partition)
+
+    def alone(item: tuple[str, GatedRange | LeadSeries]) -> list[tuple[str, Any]]:
+        key, value = item
+        return [] if isinstance(value, LeadSeries) else [(key, (key, OWN, value))]
+
+    def led(item: tuple[str, tuple[int, LeadSeries]]) -> list[tuple[str, Any]]:
+        partition, path = item[1]
+        return followed(path, followers[partition])
+
+    name = step_id.rsplit(".", 1)[-1]
+    gated = lift("stage", own, Lifted(name, lambda v: shard_key(v.shard), joint_of, meters))
+    alone_ranges = op.flat_map("route", gated, alone)
+    if leading is None:
+        return alone_ranges
+    paths = lift("leaders", leading, Lifted(f"{name} leaders", lambda v: lead_key(v[0], v[1].shard), lead_joint_of, meters))
+    return op.merge("with_leaders", alone_ranges, op.flat_map("route_leaders", paths, led))

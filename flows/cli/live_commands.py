@@ -1,0 +1,197 @@
+"""Flows that run until they are told to stop: `spiketape run`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.terminal import Json, print_json, say
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flows.live.process import Ended, Process, Wired
+    from schemas.settings import Settings
+
+Out = Annotated[Path | None, typer.Option(help="Run folder; default runs/<deployment>-<flow>.")]
+Config = Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")]
+Model = Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")]
+From = Annotated[str, typer.Option("--start", help="Where a new run begins: resume, earliest, latest, an offset, 0:12,1:15 or a time.")]
+Epoch = Annotated[float, typer.Option(help="Seconds between two recovery points.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")]
+Sinks = Annotated[str, typer.Option(help="Where results go: any of kafka, influx, lake, separated by commas.")]
+
+SINKS = ("kafka", "influx", "lake")
+
+app = typer.Typer(
+    name="run",
+    help=(
+        "Run a flow live until it is told to stop (SIGTERM drains it) or its stream ends. Start with: spiketape servers up, "
+        "spiketape produce TAPE, spiketape run trading"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def add_to(main: typer.Typer) -> None:
+    """Adds `run` and its flows to the application."""
+    main.add_typer(app)
+
+
+@app.command("trading")
+def trading_command(
+    sink: Sinks = "kafka",
+    out: Out = None,
+    start: From = "resume",
+    model: Model = None,
+    epoch_s: Epoch = 1.0,
+    config: Config = None,
+    set_: Set = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """All stages in one process: the topic ticks in; signals, verdicts, orders, executions, positions and equity out.
+
+    Example:
+
+      spiketape run trading --sink kafka,influx,lake
+    """
+    from flows.live.process import digest_of
+    from flows.live.trading import Options, wire
+
+    options = Options(_sinks(sink), model, _start(start))
+    _run("trading", out, config, set_, epoch_s, fresh, as_json, digest_of(model), lambda process: wire(process, options))
+
+
+@app.command("signals")
+def signals_command(
+    partitions: Annotated[str | None, typer.Option(help="Tick partitions of this process, as in 0-3 or 0,2; default all.")] = None,
+    out: Out = None,
+    start: From = "resume",
+    model: Model = None,
+    epoch_s: Epoch = 1.0,
+    config: Config = None,
+    set_: Set = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Ticks of some partitions in, what their shards say out (topics slices, signals, dead-letters). Beside it run book and venue.
+
+    Example:
+
+      spiketape run signals --partitions 0-1 --out runs/signals-a
+    """
+    from flows.live.process import digest_of
+    from flows.signals import Options, parsed_partitions, wire
+
+    settings = _settings(config, set_)
+    chosen = parsed_partitions(partitions or f"0-{settings.partitions - 1}", settings.partitions)
+    options = Options(chosen, model, _start(start))
+    whole = len(chosen) == settings.partitions
+    if not whole and out is None:
+        out = Path("runs") / f"{settings.deployment}-signals-{partitions}"
+    _run("signals", out, config, set_, epoch_s, fresh, as_json, digest_of(model), lambda process: wire(process, options))
+
+
+@app.command("book")
+def book_command(
+    sink: Sinks = "kafka",
+    out: Out = None,
+    epoch_s: Epoch = 1.0,
+    config: Config = None,
+    set_: Set = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """The account: what shards say and what the venue reports in, decisions out, slice by slice through Kafka.
+
+    Example:
+
+      spiketape run book --sink kafka,influx
+    """
+    from flows.book import Options, wire
+
+    options = Options(_sinks(sink))
+    _run("book", out, config, set_, epoch_s, fresh, as_json, "", lambda process: wire(process, options))
+
+
+@app.command("venue")
+def venue_command(
+    out: Out = None,
+    start: From = "resume",
+    epoch_s: Epoch = 1.0,
+    config: Config = None,
+    set_: Set = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """The paper venue: ticks and orders in, executions out.
+
+    Example:
+
+      spiketape run venue
+    """
+    from flows.venue import Options, wire
+
+    options = Options(_start(start))
+    _run("venue", out, config, set_, epoch_s, fresh, as_json, "", lambda process: wire(process, options))
+
+
+def _settings(config: Path | None, set_: list[str] | None) -> Settings:
+    from schemas.settings import load_settings
+
+    if config is None and DEFAULT_CONFIG.is_file():
+        config = DEFAULT_CONFIG
+    return load_settings(config, set_ or ())
+
+
+def _sinks(text: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(s.strip() for s in text.split(",") if s.strip()))
+    unknown = [s for s in chosen if s not in SINKS]
+    if unknown or not chosen:
+        msg = f"--sink {text!r}: allowed are {', '.join(SINKS)}, separated by commas"
+        raise UsageError(msg)
+    return chosen
+
+
+def _start(text: str) -> Any:
+    from operators.sources.kafka import Start
+
+    return Start.parsed(text)
+
+
+def _run(
+    name: str,
+    out: Path | None,
+    config: Path | None,
+    set_: list[str] | None,
+    epoch_s: float,
+    fresh: bool,
+    as_json: bool,
+    model: str,
+    wire: Callable[[Process], Wired],
+) -> None:
+    from flows.live.process import Process, run, run_folder
+    from operators.sinks import RunFolder
+
+    if not 0 <= epoch_s <= 86_400:
+        msg = f"--epoch-s {epoch_s}: must be from 0 to 86400"
+        raise UsageError(msg)
+    settings = _settings(config, set_)
+    folder = RunFolder(run_folder(settings, name, out))
+    try:
+        ended: Ended = run(Process(name, settings, folder), model, wire, epoch_s, fresh)
+    except KeyboardInterrupt:
+        say(f"interrupted at once; what was committed is kept. Go on with the same command; the run folder is {folder.path}.")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    if as_json:
+        print_json(ended.summary)
+    if ended.drained_by is not None:
+        raise typer.Exit(128 + ended.drained_by)

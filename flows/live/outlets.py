@@ -1,0 +1,100 @@
+"""Where the results of an account go in a process that runs live: Kafka always, InfluxDB and a lake where they are asked for.
+
+| stream | Kafka | InfluxDB | ledger and lake |
+| --- | --- | --- | --- |
+| rows of the shards and of the account | yes | yes | yes |
+| what the shards say (quotes, statistics) | - | yes | - |
+| turns of the book, judged control messages | yes | - | - |
+| messages that cannot be decoded | yes | - | - |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import bytewax.operators as op
+from bytewax.operators import KeyedStream, Stream
+
+from flows.live.process import Process
+from flows.results import codebook
+from operators.encoding.code import INPUTS
+from operators.sinks import Lake, Ledger
+from operators.sinks.influx import Writer
+from operators.sinks.influx.operator import InfluxHolder, InfluxSink
+from operators.sinks.kafka.operator import KafkaSink
+from operators.sinks.operator import Holder, RowsSink
+from operators.spiking.model import HIDDEN
+from schemas.errors import UsageError
+from schemas.instruments import InstrumentList
+
+KAFKA, INFLUX, LAKE, ROWS = "kafka", "influx", "lake", "rows"
+CHOICES: Final = (KAFKA, INFLUX, LAKE)
+SPOOL: Final = "spool"
+LAST_WORDS_S: Final = 60.0
+"""How long a flow whose stream has ended waits for InfluxDB to take the rest; what it has not taken stays in the spool."""
+
+
+class Outlets:
+    """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all."""
+
+    def __init__(self, process: Process, instruments: InstrumentList, chosen: Iterable[str], tables: Iterable[str] | None = None) -> None:
+        settings, live, folder = process.settings, process.live, process.folder
+        chosen = frozenset(chosen)
+        if KAFKA not in chosen:
+            msg = f"--sink {','.join(sorted(chosen))}: a live flow needs kafka among its sinks, where dead letters and commits go"
+            raise UsageError(msg)
+        self._process = process
+        self._rows = Holder()
+        self._influx = InfluxHolder() if INFLUX in chosen else None
+        scales = [i.notional_scale for i in instruments.instruments]
+
+        def lake_of() -> Lake:
+            return Lake(folder.lake, instruments, settings, codebook())
+
+        def writer_of(needed: int) -> Writer:
+            neurons = {"input": INPUTS, "hidden": HIDDEN}
+            spool = folder.path / SPOOL
+            return Writer(settings, instruments, codebook(), neurons, spool, needed=needed, live=live, draining=lambda: process.drain.asked)
+
+        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live)
+        self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
+        self._influx_sink = None if self._influx is None else InfluxSink(writer_of, self._influx)
+
+    def steps(self, flow: str) -> dict[str, int]:
+        """The sinks' steps in a flow of that name, with the versions of their states."""
+        influx = {} if self._influx_sink is None else {f"{flow}.{INFLUX}": InfluxSink.version}
+        return {f"{flow}.{KAFKA}": KafkaSink.version, f"{flow}.{ROWS}": RowsSink.version, **influx}
+
+    def connect(self, results: KeyedStream[Any], said: KeyedStream[Any], others: Iterable[Stream[Any]]) -> None:
+        """Ends a flow. `results`: what the account says; `said`: SliceOut of the shards; `others`: poison, for Kafka."""
+        rows = op.filter("only_rows", results, lambda item: isinstance(item[1], tuple))
+        op.output(KAFKA, op.merge("for_kafka", results, *others), self._kafka_sink)
+        op.output(ROWS, rows, self._rows_sink)
+        if self._influx_sink is not None:
+            op.output(INFLUX, op.merge("for_influx", rows, said), self._influx_sink)
+
+    def settle(self) -> None:
+        """After the flow has ended in order: the lake is tidied, InfluxDB has everything or the spool keeps it for the next start."""
+        if self._rows.lake is not None:
+            self._rows.lake.finish()
+        if self._influx is not None and self._influx.writer is not None:
+            writer = self._influx.writer
+            try:
+                writer.finish(LAST_WORDS_S)
+            finally:
+                writer.stop()
+
+    def summary(self) -> dict[str, Any]:
+        """What went out, as of now."""
+        ledger = self._rows.ledger
+        if ledger is None:
+            return {}
+        rows: dict[str, int] = {}
+        for (table, _), n in ledger.counts().items():
+            rows[table] = rows.get(table, 0) + n
+        out: dict[str, Any] = {"output_hash": ledger.output_hash(), "rows": rows}
+        if self._influx is not None and self._influx.writer is not None:
+            writer = self._influx.writer
+            out["influx"] = {"bucket": writer.bucket, "lines_sent": writer.lines_sent, "lines_waiting": writer.spool.lines_waiting}
+        return out
