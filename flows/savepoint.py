@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ LEFT_OUT: Final = ("lock", "health.json", "report.html", RESTORING)
 """What belongs to a process or can be made again."""
 APART: Final = ("recovery", "lake")
 """What is not copied file by file."""
+_CODE: Final = re.compile("[0-9a-f]{64}")
+"""A release, in the identity of a run that is bound to one."""
 JOB: Final = ("tape", "settings", "model")
 """Of an identity: what must be the same whatever the release."""
 
@@ -153,13 +156,14 @@ def restore(savepoint: Savepoint, run: Path, other_code: bool = False) -> tuple[
     """Puts a savepoint into a run folder: a new one, or one of the same job, whose state it replaces.
 
     What the folder holds beside its state (the lake, a spool) is newer and stays: rows and points that come again are left out.
-    `other_code`: whether a savepoint of another release may be put in; the flow then migrates its state, or refuses it when it starts.
+    `other_code`: whether a savepoint of a run that is bound to another release may be put in; the flow then migrates its state, or refuses
+    it when it starts. Live runs are bound to no release.
     Returns what was put in. Raises RefusedError for a folder in use, of another job, or with a finished run, SavepointError for a
     damaged savepoint; the folder is then as it was.
     """
-    code = code_version()
-    if savepoint.identity.get("code") != code and not other_code:
-        made_by = str(savepoint.identity.get("code"))
+    made_by, code = str(savepoint.identity.get("code")), code_version()
+    bound = _CODE.fullmatch(made_by) is not None and made_by != code
+    if bound and not other_code:
         msg = (
             f"{savepoint.path} was made by another release ({made_by[:12]}, this is {code[:12]}): restore it with that release, "
             "or let this one take its state over with --force"
@@ -172,7 +176,7 @@ def restore(savepoint: Savepoint, run: Path, other_code: bool = False) -> tuple[
         wanted = [n for n in names if n == "recovery" or not (run / n).exists()]
         try:
             _stage(savepoint, run, wanted)
-            _switch(savepoint, run, wanted, {**savepoint.identity, "code": code})
+            _switch(savepoint, run, wanted, {**savepoint.identity, "code": code if bound else made_by})
         except OSError as e:
             raise failure(run, "written", e) from e
     return tuple(wanted)
