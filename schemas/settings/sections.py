@@ -236,7 +236,7 @@ class InfluxSettings(Section):
     timeout_s: float = Field(10.0, gt=0, le=600, description="the server has this long to answer one request")
     retry_first_ms: int = Field(200, ge=1, le=60_000, description="pause before what failed is sent again; it doubles each time")
     retry_most_ms: int = Field(30_000, ge=1, le=600_000, description="longest pause between two attempts, unless the server asks for more")
-    spool_max_mb: int = Field(1024, ge=8, le=10**7, description="MiB that may wait on disk; when it is full the flow waits")
+    spool_max_mb: int = Field(1024, ge=1, le=10**7, description="MiB that may wait on disk; when it is full the flow waits")
     drop_when_full: bool = Field(False, description="whether points are dropped, and counted, instead of waiting while the spool is full")
     ca_file: str = Field("", description="file of certificates to trust for https; empty: the system's")
 

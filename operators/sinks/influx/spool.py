@@ -67,6 +67,7 @@ class Spool:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
             self._note = os.open(path / "sent", os.O_RDWR | os.O_CREAT, 0o644)
+            self._open = [self._lock, self._note]
         except OSError as e:
             msg = f"the spool {path} cannot be opened: {e.strerror}; give the process a folder that it may write to"
             raise InfluxError(msg) from e
@@ -273,10 +274,10 @@ class Spool:
             self._changed.wait(wait_s)
 
     def close(self) -> None:
-        """Lets the folder go. What waits stays there."""
+        """Lets the folder go, once. What waits stays there."""
         self._close_active()
-        for file in (self._lock, self._note):
-            os.close(file)
+        while self._open:
+            os.close(self._open.pop())
 
 
 def _named(first: int, last: int) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import urllib3
 from influxdb_client import BucketRetentionRules, InfluxDBClient
 
 from flows.influx_query import Row, parsed, time_ns
-from operators.sinks.influx import RefusedPoint, Writer
+from operators.sinks.influx import Writer
 from operators.timeline.live import Live
 from schemas.instruments import Instrument, InstrumentList
 from schemas.ranges import SLICE_QUOTE, SliceOut
 from schemas.settings import Settings, load_settings
-from schemas.tables import STATISTICS, TABLES, Rows
+from schemas.tables import STATISTICS, TABLES, OrderState, Rows
 from schemas.ticks import shard_key, shard_of
 
 NEURONS = {"input": 64, "hidden": 128}
@@ -110,6 +115,50 @@ def as_float(value: int, places: int) -> float:
     return float(Decimal(int(value)).scaleb(-places))
 
 
+def many_rows(count: int, first: int = 0) -> Rows:
+    """Many executions, quickly made: a point of about 100 bytes each."""
+    a = np.zeros(count, TABLES["executions"])
+    n = np.arange(first, first + count)
+    a["n"], a["slice"], a["ts_ns"] = n, 13_000_000_000 + n // 50, 13_000_000_000 * 10**8 + n * 1_000_003
+    a["order_n"], a["quantity"], a["price"] = n // 2, n % 977, 1_000_000 + n * 7919 % 999_983
+    a["fee_e10"], a["symbol"], a["side"] = n * 104_729 % 10**10, n % 2, 1 - 2 * (n % 2)
+    return Rows("executions", "main", a)
+
+
+def expected_points(instruments: InstrumentList, rows: Rows) -> dict[int, tuple[dict[str, str], int, dict[str, float | int]]]:
+    """What points of rows must be, by plain Python: n to tags, time of the row, fields."""
+    out = {}
+    for row in rows.a:
+        names = rows.a.dtype.names or ()
+        symbol = int(row["symbol"]) if "symbol" in names else -1
+        known = symbol in range(len(instruments.symbols))
+        one = instruments.instruments[symbol] if known else None
+        tags = {"account": rows.key} if rows.table in ACCOUNT_TABLES else {}
+        if "symbol" in names:
+            tags["symbol"] = "-" if one is None else one.symbol
+        fields: dict[str, float | int] = {"n": int(row["n"])}
+        for name in names:
+            value = int(row[name]) if rows.a.dtype[name].kind != "V" else 0
+            if name in ("action", "side") and rows.table != "verdicts":
+                tags[name] = {-1: "sell", 0: "hold", 1: "buy"}[value]
+            elif name == "state":
+                tags[name] = OrderState(value).name.lower()
+            elif name == "rule":
+                tags[name] = CODEBOOK["rule"].get(value, str(value))
+            elif name in ("order_n", "approved"):
+                fields[name] = value
+            elif name.startswith(
+                ("score", "confidence", "value", "limit", "fee", "average", "realised", "unrealised", "equity", "exposure", "drawdown")
+            ):
+                base, _, places = name.rpartition("_e")
+                fields[base] = as_float(value, int(places))
+            elif rows.table in ("orders", "executions", "positions") and name in ("price", "quantity", "filled"):
+                assert one is not None
+                fields[name] = as_float(value, one.price_exponent if name == "price" else one.size_exponent)
+        out[int(row["n"])] = (tags, int(row["ts_ns"]), fields)
+    return out
+
+
 class Made:
     """The functions above, for tests (which cannot import a conftest)."""
 
@@ -121,6 +170,8 @@ class Made:
     cut = staticmethod(cut_up)
     end = staticmethod(end_of)
     as_float = staticmethod(as_float)
+    many = staticmethod(many_rows)
+    expected = staticmethod(expected_points)
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +224,7 @@ class Held:
 
 
 @pytest.fixture
-def held_by(request: pytest.FixtureRequest) -> Callable[[Any], Held]:
+def held_by() -> Callable[[Any], Held]:
     """The first bucket of an own server."""
     return lambda server: Held(server, server.bucket)
 
@@ -201,6 +252,80 @@ def writer_for(instruments: InstrumentList, tmp_path: Path) -> Iterator[Callable
         writer.stop()
 
 
+class Gate:
+    """A proxy in front of a real server, which answers itself as often as `answers` says: (status, headers), else passes on.
+
+    `taken`: bodies that the server took, in order.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.token, self.org, self.bucket = server.token, server.org, server.bucket
+        self.answers: list[tuple[int, dict[str, str]]] = []
+        self.asked = 0
+        self.taken: list[bytes] = []
+        gate = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                gate.asked += 1
+                if gate.answers:
+                    status, headers = gate.answers.pop(0)
+                    self._answer(status, headers, b'{"code":"busy","message":"try later"}')
+                    return
+                wanted = {k: v for k, v in self.headers.items() if k not in ("Host", "Content-Length")}
+                answer = urllib3.request("POST", server.url + self.path, body=body, headers=wanted, retries=False)
+                if answer.status == 204:
+                    gate.taken.append(zlib.decompress(body, 16 + zlib.MAX_WBITS))
+                self._answer(answer.status, {}, answer.data)
+
+            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if status != 204:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if status != 204:
+                    self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
 @pytest.fixture
-def refused() -> list[RefusedPoint]:
-    return []
+def gate_before() -> Iterator[Callable[[Any], Gate]]:
+    """Puts a gate before a server."""
+    gates: list[Gate] = []
+
+    def put(server: Any) -> Gate:
+        gates.append(Gate(server))
+        return gates[-1]
+
+    yield put
+    for gate in gates:
+        gate.close()
+
+
+def until(said: Callable[[], Any], within_s: float = 60.0) -> None:
+    """Waits for something to be so."""
+    end = time.monotonic() + within_s
+    while not said():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    return until
