@@ -4,8 +4,9 @@ What belongs to which tick partition:
 
 - the source of ticks keeps its state by partition (operators/sources/kafka/position.py);
 - a stage's key is a shard, `s07`, and shard s is fed by partition s % P alone;
-- a sink's part is named by its partition, `3`;
-- what is read and gated of the leaders of other partitions, on behalf of the followers in this one, is named `p3` and `p3.s45`.
+- a sink's part is named by its partition, `0003`;
+- what is read and gated of the leaders of other partitions, on behalf of the followers in this one, is named `p3` and `p3.s45`; a
+  process has these steps only where it has followers.
 
 Whatever else a store holds belongs to no partition, and such a flow is not rescaled. Each state comes from its own resume point:
 partitions share nothing, so those of different folders need not agree.
@@ -35,7 +36,9 @@ from schemas.errors import RefusedError, SavepointError, StateMismatchError, Usa
 RESCALED: Final = "rescaled.json"
 TOPIC: Final = "ticks"
 _SHARD: Final = re.compile(r"s(\d+)")
-_PART: Final = re.compile(r"p?(\d+)(?:\.s\d+)?")
+_PART: Final = re.compile(r"p?(\d+)(\.s\d+)?")
+LEADERS: Final = ".leaders"
+"""How the steps of the leaders' ticks end."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def rescale(plan: Plan) -> bool:
         states = _by_partition(sources, int(sources[0].settings["partitions"]))
         try:
             for target, parts in plan.targets.items():
-                _build(target, parts, sources[0], states)
+                _build(target, parts, sources, states)
             write_json(plan.sources[0] / RESCALED, plan.as_json())
         except OSError as e:
             raise failure(plan.sources[0], "written", e) from e
@@ -146,28 +149,37 @@ def _source(path: Path) -> _Source:
         msg = f"{path} holds no run; nothing to rescale"
         raise SavepointError(msg)
     store = read_store(path / "recovery")
-    found = {p for state in store.states for p in _held(state)}
+    found = {p for state in store.states if _partition_of(state, int(settings["partitions"])) is None for p in _held(path, state)}
     if not found:
-        msg = f"{path}: no source there has read {TOPIC} by partition; only a `signals` process that has run can be rescaled"
+        msg = f"{path}: no source there has read {TOPIC}; only a `signals` process that has run can be rescaled"
         raise SavepointError(msg)
     return _Source(path, identity, settings, store, frozenset(found))
 
 
-def _held(state: StoredState) -> dict[int, dict[str, Any]]:
-    """What a state says by tick partition; empty for the state of a stage or a sink, and of the leaders that one partition needs."""
-    if _PART.fullmatch(state.key):
-        return {}
+def _partition_of(state: StoredState, p_count: int) -> int | None:
+    """The tick partition that a state's key names; None where it names none."""
+    shard, part = _SHARD.fullmatch(state.key), _PART.fullmatch(state.key)
+    if shard:
+        return int(shard[1]) % p_count
+    return int(part[1]) if part else None
+
+
+def _held(path: Path, state: StoredState) -> dict[int, dict[str, Any]]:
+    """What the source of ticks says by partition. Raises SavepointError where the state is that of anything else."""
     value = state.value()
     if value.get("topic") != TOPIC or "partitions" not in value:
-        return {}
+        msg = f"{path}: step {state.step!r}, key {state.key!r} belongs to no tick partition; only a `signals` process can be rescaled"
+        raise SavepointError(msg)
     return partitions_in(value)
 
 
 def _check_fit(sources: Sequence[_Source]) -> None:
     first = sources[0]
     for other in sources[1:]:
-        if other.store.steps != first.store.steps:
-            differ = sorted(set(other.store.steps.items()) ^ set(first.store.steps.items()))
+        one, two = first.store.steps, other.store.steps
+        differ = sorted(set(one.items()) ^ set(two.items()))
+        differ = [(step, v) for step, v in differ if not (step.endswith(LEADERS) and (step not in one or step not in two))]
+        if differ:
             names = ", ".join(dict.fromkeys(f"{step} {version}" for step, version in differ))
             msg = f"{first.path} and {other.path} have different steps or state versions: {names}; run both with the same release first"
             raise StateMismatchError(msg)
@@ -199,31 +211,20 @@ def _by_partition(sources: Sequence[_Source], p_count: int) -> dict[int, list[St
     out: dict[int, list[StoredState]] = {p: [] for s in sources for p in sorted(s.partitions)}
     for source in sources:
         for state in source.store.states:
-            held = _held(state)
-            if held:
-                pieces = split(state.value(), [[p] for p in held])
-                for p, piece in zip(held, pieces, strict=True):
-                    out[p].append(StoredState.of(state.step, state.key, piece))
-                continue
-            p = _partition_of(state, p_count, source.path)
-            if p not in source.partitions:
+            p = _partition_of(state, p_count)
+            if p is None:
+                held = _held(source.path, state)
+                for q, piece in zip(held, split(state.value(), [[q] for q in held]), strict=True):
+                    out[q].append(StoredState.of(state.step, state.key, piece))
+            elif p in source.partitions:
+                out[p].append(state)
+            else:
                 msg = f"{source.path}: step {state.step!r}, key {state.key!r} belongs to partition {p}, which its source does not read"
                 raise SavepointError(msg)
-            out[p].append(state)
     return out
 
 
-def _partition_of(state: StoredState, p_count: int, path: Path) -> int:
-    shard, part = _SHARD.fullmatch(state.key), _PART.fullmatch(state.key)
-    if shard:
-        return int(shard[1]) % p_count
-    if part:
-        return int(part[1])
-    msg = f"{path}: step {state.step!r}, key {state.key!r} belongs to no tick partition; only a `signals` process can be rescaled"
-    raise SavepointError(msg)
-
-
-def _build(target: Path, parts: Sequence[int], like: _Source, states: Mapping[int, Sequence[StoredState]]) -> None:
+def _build(target: Path, parts: Sequence[int], sources: Sequence[_Source], states: Mapping[int, Sequence[StoredState]]) -> None:
     """Makes a new run folder beside its place."""
     part = target.with_name(target.name + PART)
     if part.exists():
@@ -233,19 +234,15 @@ def _build(target: Path, parts: Sequence[int], like: _Source, states: Mapping[in
     for p in parts:
         for state in states[p]:
             place = state.step, state.key
-            whole[place] = state if place not in whole else _joined(whole[place], state)
-    write_store(part / "recovery", like.store.steps, whole.values())
-    write_json(part / "settings.json", like.settings)
-    write_json(part / "identity.json", like.identity)
+            if place in whole:
+                state = StoredState.of(*place, merged([whole[place].value(), state.value()]))
+            whole[place] = state
+    led = any(step.endswith(LEADERS) for step, _ in whole)
+    steps = {step: v for s in sources for step, v in s.store.steps.items() if led or not step.endswith(LEADERS)}
+    write_store(part / "recovery", steps, whole.values())
+    write_json(part / "settings.json", sources[0].settings)
+    write_json(part / "identity.json", sources[0].identity)
     synced(part)
-
-
-def _joined(a: StoredState, b: StoredState) -> StoredState:
-    """Two pieces of the source's state. Raises SavepointError for anything else that is there twice."""
-    if not (_held(a) and _held(b)):
-        msg = f"step {a.step!r}, key {a.key!r} is there twice and belongs to no single partition"
-        raise SavepointError(msg)
-    return StoredState.of(a.step, a.key, merged([a.value(), b.value()]))
 
 
 def _finish(plan: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class Out(FixedPartitionedSink[tuple[str, int], bytes]):
         self.partitions, self.out = partitions, out
 
     def list_parts(self) -> list[str]:
-        return [str(p) for p in self.partitions]
+        return [f"{p:04d}" for p in self.partitions]
 
     def part_fn(self, item_key: str) -> int:
         return list(self.partitions).index(int(item_key[1:]) % P)
@@ -172,10 +173,37 @@ def test_the_new_folders_hold_their_partitions_state_and_nothing_else(tmp_path: 
         after = {(s.step, s.key): s.value() for s in store.states}
         source = after.pop(("signals.ticks", "ticks"))
         assert source == position("ticks", 1, {p: {"offset": 10} for p in parts})
-        assert {k for s, k in after if s == "signals.out"} == {str(p) for p in parts}
+        assert {k for s, k in after if s == "signals.out"} == {f"{p:04d}" for p in parts}
         assert {int(k[1:]) % P for s, k in after if s == "signals.sum"} == set(parts)
         assert after.items() <= before.items()
         assert RunFolder(tmp_path / name).identity() == IDENTITY
+
+
+def test_what_is_read_for_the_followers_in_a_partition_goes_with_it_and_its_steps_only_there(tmp_path: Path) -> None:
+    """Partition 1 follows leaders in 0 and 2, 3 follows one in 2; the new folder without followers lacks the leaders' steps."""
+    leading = {"signals.leaders": 1, "signals.gate.leaders": 1}
+    states = [
+        StoredState.of("signals.ticks", "ticks", position("ticks", 1, {p: {"offset": 7} for p in range(P)})),
+        StoredState.of("signals.leaders", "p1", position("ticks", 1, {0: {"offset": 3}, 2: {"offset": 4}})),
+        StoredState.of("signals.leaders", "p3", position("ticks", 1, {2: {"offset": 5}})),
+        StoredState.of("signals.gate.leaders", "p1.s04", {"k": 1}),
+        StoredState.of("signals.gate.leaders", "p3.s02", {"k": 2}),
+    ]
+    old = tmp_path / "old"
+    write_store(old / "recovery", {**STEPS, **leading}, states)
+    write_json(old / "identity.json", asdict(IDENTITY))
+    write_json(old / "settings.json", {"partitions": P})
+    rescale(plan(tmp_path, ["old"], a=[0, 2], b=[1], c=[3]))
+    held = {name: {(s.step, s.key): s.value() for s in read_store(tmp_path / name / "recovery").states} for name in "abc"}
+    assert [k for k in held["a"] if k[0] != "signals.ticks"] == []
+    assert held["b"]["signals.leaders", "p1"] == position("ticks", 1, {0: {"offset": 3}, 2: {"offset": 4}})
+    assert held["c"].keys() == {("signals.ticks", "ticks"), ("signals.leaders", "p3"), ("signals.gate.leaders", "p3.s02")}
+    assert read_store(tmp_path / "a" / "recovery").steps == STEPS
+    assert read_store(tmp_path / "b" / "recovery").steps == {**STEPS, **leading}
+    rescale(plan(tmp_path, ["a", "b", "c"], whole=range(P)))
+    store = read_store(tmp_path / "whole" / "recovery")
+    assert store.steps == {**STEPS, **leading}
+    assert sorted((s.step, s.key, str(s.value())) for s in store.states) == sorted((s.step, s.key, str(s.value())) for s in states)
 
 
 def test_nothing_starts_in_an_old_folder_again(tmp_path: Path) -> None:
