@@ -14,7 +14,7 @@ signal that would act or a drawdown near the limit), and only there runs the rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -260,6 +260,12 @@ class AccountStage(Account):
     def start(self) -> State:
         """The account with its capital before the first slice."""
         return {"at": -1, "book": self.book.start(), "venue": self.venue.start(), "pending": [], "leaving": []}
+
+    @overload
+    def step(self, state: State, x: tuple[SliceOut, ...]) -> tuple[State, tuple[Rows, ...]]: ...
+
+    @overload
+    def step(self, state: State, x: Command) -> tuple[State, Accepted | Refused]: ...
 
     def step(self, state: State, x: tuple[SliceOut, ...] | Command) -> tuple[State, tuple[Rows, ...] | Accepted | Refused]:
         """Takes the next range; one that ends with END only passes rows on. ValueError: other shards or slices than expected."""

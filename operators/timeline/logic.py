@@ -28,8 +28,12 @@ class Joint(Protocol):
         """A new aligner over the static list of this stage's inputs."""
         ...
 
-    def feed(self, aligner: Aligner[Any], value: Any) -> None:
-        """Puts one arriving value: a piece, a mark, or a piece that is its own mark."""
+    def feed(self, aligner: Aligner[Any], value: Any) -> Any:
+        """Puts one arriving value: a piece, a mark, or a piece that is its own mark.
+
+        Returns an input that the stage takes at once, because it is aligned with nothing (a turn of another process, a control
+        message), or None: what has become complete by the value then is the stage's next input.
+        """
         ...
 
     def joined(self, lo: int, hi: int, pieces: dict[int, list[Any]], /) -> Iterable[Any]:
@@ -85,20 +89,27 @@ class StageLogic:
         joint = self._joint
         out: list[Any] = []
         for value in values:
-            joint.feed(self._aligner, value)
+            now = joint.feed(self._aligner, value)
+            if now is not None:
+                self._step(now, f"at a {type(now).__name__}", out)
+                continue
             ready = self._aligner.ready()
             if ready is None:
                 continue
             lo, hi, pieces = ready
             for x in joint.joined(lo, hi, pieces):
-                try:
-                    with self._meter.measure(joint.items(x)):
-                        self._state, y = joint.stage.step(self._state, x)
-                except Exception as e:
-                    e.add_note(f"in step {self._step_id!r}, key {self._key!r}, slices [{lo}, {hi})")
-                    raise
-                out.extend(joint.emitted(y))
+                self._step(x, f"slices [{lo}, {hi})", out)
         return out
+
+    def _step(self, x: Any, where: str, out: list[Any]) -> None:
+        joint = self._joint
+        try:
+            with self._meter.measure(joint.items(x)):
+                self._state, y = joint.stage.step(self._state, x)
+        except Exception as e:
+            e.add_note(f"in step {self._step_id!r}, key {self._key!r}, {where}")
+            raise
+        out.extend(joint.emitted(y))
 
     def snapshot(self) -> dict[str, Any]:
         """A copy, because it is pickled later, in another operator."""

@@ -39,6 +39,16 @@ class Topic:
         self.messages.append(encode_turn(turn))
 
 
+@dataclass
+class Told:
+    """What a run left behind beside its rows: both topics, how often something crashed, what became of control messages."""
+
+    requests: list[bytes]
+    reports: list[bytes]
+    crashes: int
+    judged: list[Accepted | Refused]
+
+
 class Process:
     """A stage with the places in its two inputs: what the shards say, and the other's turns."""
 
@@ -106,7 +116,7 @@ def pieces_of(market, cuts, begin):
 
 
 def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(), log=None, snapshot=0.2):
-    """Book and venue apart, over the whole market, in a random order. Returns what `written` does, counts, what became of `acts`.
+    """Book and venue apart, over the whole market, in a random order. Returns what `written` does, and Told.
 
     `acts`: (slice that the book has reached when it comes, Command). The rows include the account's summary, under "summary".
     """
@@ -165,5 +175,5 @@ def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(
     assert book.state["over"] == venue.state["over"] == 2
     assert not book.state["waiting"]
     assert not venue.state["waiting"]
-    counts = {"requests": len(requests.messages), "reports": len(reports.messages), "crashes": crashes}
-    return {**store.tables(), "summary": book.stage.summary(book.state)}, counts, judged
+    told = Told(requests.messages, reports.messages, crashes, judged)
+    return {**store.tables(), "summary": book.stage.summary(book.state)}, told
