@@ -33,8 +33,7 @@ FIXED = ("quantity", "filled", "price", "stop_price", "queue_ahead", "largest_pa
 CODES = {"action": (-1, 0, 1), "side": (-1, 1), "state": tuple(range(1, 11)), "approved": (0, 1), "rule": (1, 9, 777)}
 
 
-@pytest.fixture(scope="session")
-def instruments() -> InstrumentList:
+def made_instruments() -> InstrumentList:
     """Four instruments with different exponents, two of them of one shard where there are two shards."""
     made = [
         Instrument(symbol="AAPL", price_exponent=4, size_exponent=0, tick_size=100, lot_size=1),
@@ -43,6 +42,11 @@ def instruments() -> InstrumentList:
         Instrument(symbol="MSFT", price_exponent=4, size_exponent=0, tick_size=100, lot_size=1),
     ]
     return InstrumentList(instruments=tuple(made))
+
+
+@pytest.fixture(scope="session")
+def instruments() -> InstrumentList:
+    return made_instruments()
 
 
 def made_rows(table: str, key: str, first: int, count: int, symbols: int, seed: int = 0) -> Rows:
