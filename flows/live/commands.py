@@ -1,24 +1,74 @@
-"""The topic `control` as a source of commands for the account of a process."""
+"""How control reaches the account of a process: the topic `control` as a source of commands, and what was accepted before this start.
+
+A command is effective from a slice that nobody has decided yet, and its acceptance is committed in that slice's transaction, to the
+topic `audit`. A process that starts again repeats slices that are committed already: for these it obeys what `audit` says, and stamps
+new commands with a slice behind everything that is committed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from flows.live.process import Process
+from operators.sinks.kafka import Transactions, identity_of
 from operators.sources.kafka import MessageStream, Start
+from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
 from operators.sources.kafka.operator import KafkaSource
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.live import Live
-from schemas.control import Command
-from schemas.topics import CONTROL
+from schemas.control import Command, ControlLog
+from schemas.errors import BrokerError
+from schemas.instruments import InstrumentList
+from schemas.settings import Settings
+from schemas.ticks import END
+from schemas.topics import AUDIT, CONTROL, REQUESTS
 
 STEP = "control"
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What an account has committed before this start. `decided`: everything before this slice; `log`: messages that were accepted."""
+
+    decided: int
+    log: ControlLog
+
+
+def committed(process: Process, instruments: InstrumentList, sink: str) -> Committed:
+    """Takes over from any other instance that writes as `sink`, then reads what is committed: nothing of that instance can follow.
+
+    Raises BrokerError where the broker does not answer for too long, or a drain was asked meanwhile.
+    """
+    settings = process.settings
+    name = f"{settings.deployment}.{sink}"
+    transactions = Transactions(settings, name, identity_of(settings, instruments), frozenset(), process.live)
+    token = transactions.start()
+    transactions.end()
+    lines = waited(settings.kafka, process.live, process.drain, lambda: audit_lines(settings))
+    if lines is None:
+        msg = "drained before the broker told which control messages were accepted"
+        raise BrokerError(msg)
+    decided = token.slices.get(REQUESTS, 0)
+    return Committed(min(decided, END), ControlLog.of_lines(lines, f"topic {settings.kafka.topic(AUDIT)}"))
+
+
+def audit_lines(settings: Settings) -> list[bytes]:
+    """Every line of the topic `audit` that is committed. KafkaException where the broker does not answer."""
+    kafka = settings.kafka
+    topic = kafka.topic(AUDIT)
+    client = consumer(kafka, f"{settings.deployment}.{AUDIT}")
+    try:
+        check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
+        return [m.value() or b"" for m in to_the_end(client, topic, 0, kafka.answer_timeout_s)]
+    finally:
+        client.close()
 
 
 def command_source(process: Process, until: Callable[[], bool]) -> KafkaSource:
     """Commands as `(account id, Command)`, as they come; what they say is judged by the account. Ends when `until` says so.
 
-    A new run begins with what comes from now on: a command that was meant for an earlier run is not obeyed by this one.
+    A new run begins with the first there is: an id that was accepted before is refused, and a message is for one deployment only.
     """
     account = process.settings.account.id
 
@@ -27,4 +77,4 @@ def command_source(process: Process, until: Callable[[], bool]) -> KafkaSource:
 
     stream = MessageStream(CONTROL, (0,), decoded, until)
     name = f"{process.client}.{STEP}"
-    return KafkaSource(STEP, process.settings, name, stream, process.drain, process.credit(), process.meters, Live(), Start("latest"))
+    return KafkaSource(STEP, process.settings, name, stream, process.drain, process.credit(), process.meters, Live(), Start("earliest"))

@@ -6,15 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.live.commands import command_source
+from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, run_folder
 from flows.trading import NAME, Stages, said, thinking_steps
+from operators.book import AccountStage
+from operators.book.operator import account
+from operators.quality.operator import gate
+from operators.quality.stage import QualityStage
 from operators.sinks import RunFolder
 from operators.sources.kafka import Start, TickStream, feeds_of, published
-from operators.sources.kafka.operator import KafkaSource
+from operators.sources.kafka.operator import KafkaSource, poison_apart
+from operators.sources.kafka.position import POSITION_VERSION
 from operators.spiking import load_model
 from schemas.settings import load_settings
 
@@ -34,20 +40,36 @@ def wire(process: Process, options: Options) -> Wired:
     settings, live, drain, meters = process.settings, process.live, process.drain, process.meters
     instruments = published(settings, drain, live)
     stages = Stages(settings, instruments, load_model(options.model))
-    partitions = tuple(range(settings.partitions))
+    before = committed(process, instruments, "rows.main")
     credit = process.credit()
-    stream = TickStream(settings, instruments, stages.shards, partitions, live)
+    stream = TickStream(settings, instruments, stages.shards, tuple(range(settings.partitions)), live)
     ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start)
     commands = command_source(process, lambda: ticks.finished)
     outlets = Outlets(process, instruments, options.sinks)
-    accounts: dict[str, Any] = {}
+
+    def account_of(_key: str) -> AccountStage:
+        return AccountStage(instruments, settings, stages.shards, before.log, before.decided)
+
+    flow = Dataflow(NAME)
+    read = poison_apart("sound", op.input("ticks", flow, ticks))
     feeds = feeds_of(stages.shards, settings.partitions)
-    flow = build_live(stages, ticks, commands, feeds, outlets.connect, credit, meters, accounts, live)
-
-    def summary() -> dict[str, Any]:
-        return outlets.summary()
-
-    return Wired(flow, {**live_steps(), **outlets.steps(NAME)}, lambda: ticks.finished, summary, outlets.settle)
+    gated = gate("gate", read.trues, stages.places, feeds, stages.quality, meters)
+    slices = said(stages, stages.places, gated, meters)
+    control = op.input("control", flow, commands)
+    accounts: dict[str, Any] = {}
+    results = account(
+        "account", slices, settings.account.id, stages.shards, account_of, credit, meters, accounts, control, tells_turns=True
+    )
+    outlets.connect(results, slices, [read.falses])
+    steps = {
+        f"{NAME}.ticks": POSITION_VERSION,
+        f"{NAME}.control": POSITION_VERSION,
+        f"{NAME}.gate.stage": QualityStage.version,
+        **thinking_steps(NAME),
+        f"{NAME}.account.stage": AccountStage.version,
+        **outlets.steps(NAME),
+    }
+    return Wired(flow, steps, lambda: ticks.finished, outlets.summary, outlets.settle)
 
 
 def live() -> Dataflow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -130,6 +130,24 @@ def check_offset(topic: str, partition: int, offset: int, low: int, high: int) -
             "truncated, or the topic was made again, since this flow last read it. Restore the topic, or start over with --fresh"
         )
         raise TopicError("truncated", msg)
+
+
+def to_the_end(client: Consumer, topic: str, partition: int, timeout_s: float) -> Iterator[Any]:
+    """Every committed message of a partition, from the first to what is its end now. KafkaException where the broker does not answer."""
+    low, high = bounds(client, topic, partition, timeout_s)
+    if low >= high:
+        return
+    client.assign([TopicPartition(topic, partition, low)])
+    while True:
+        m: Any = client.poll(timeout_s)
+        if m is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"topic {topic} was not read within {timeout_s:g} s"))
+        if m.error() is None:
+            yield m
+        elif m.error().code() == KafkaError._PARTITION_EOF:
+            return
+        else:
+            raise KafkaException(m.error())
 
 
 class Outage:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from operators.sources.kafka.client import bounds, check_partitions, consumer, made, partition_count, said, waited
+from operators.sources.kafka.client import check_partitions, consumer, made, partition_count, said, to_the_end, waited
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError
@@ -95,8 +95,8 @@ def _read(settings: Settings) -> DeploymentList | None:
     client = consumer(kafka, f"{settings.deployment}.{INSTRUMENTS}")
     try:
         check_partitions(topic, partition_count(client, topic, timeout_s), 1)
-        low, high = bounds(client, topic, 0, timeout_s)
-        value = _last_of(client, topic, settings.deployment.encode(), low, high, kafka.answer_timeout_s)
+        key = settings.deployment.encode()
+        value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
     finally:
         client.close()
     if value is None:
@@ -106,24 +106,6 @@ def _read(settings: Settings) -> DeploymentList | None:
     except ValidationError as e:
         msg = f"topic {topic}: what it says of {settings.deployment!r} is not a list of instruments of version 1 ({e.error_count()} faults)"
         raise TopicError("instruments", msg) from e
-
-
-def _last_of(client: Consumer, topic: str, key: bytes, low: int, high: int, timeout_s: float) -> bytes | None:
-    """The value of the last message of a key, from `low` to before `high`."""
-    value: bytes | None = None
-    if low >= high:
-        return None
-    client.assign([TopicPartition(topic, 0, low)])
-    while True:
-        m: Any = client.poll(timeout_s)
-        if m is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"topic {topic} was not read within {timeout_s:g} s"))
-        if m.error() is not None:
-            if m.error().code() == KafkaError._PARTITION_EOF:
-                return value
-            raise KafkaException(m.error())
-        if m.key() == key:
-            value = m.value()
 
 
 def _write(settings: Settings, value: bytes) -> None:

@@ -47,6 +47,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
             s.shown_as,
         )
         self._meter = s.meters.new(s.step)
+        self._placed = False
         self._turn = 0
         self._awake: datetime | None = None
 
@@ -86,7 +87,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
     def snapshot(self) -> bytes:
         """By partition where it is; before the broker was reached the first time, what was resumed from or nothing at all."""
         stream, log = self._stream, self._log
-        if not log.connected:
+        if not self._placed:
             return sealed(position(stream.topic, stream.version, self._untouched or {}))
         states = {p: stream.snapshot(p, log.position(p)) for p in stream.partitions}
         return sealed(position(stream.topic, stream.version, states))
@@ -105,6 +106,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
 
         if not self._log.connect(first_offsets):
             return False
+        self._placed = True
         for p in stream.partitions:
             if stream.ended(p):
                 self._log.stop(p)

@@ -1,0 +1,104 @@
+"""The book flow: what the shards say and what the venue reports in, decisions out. One of the processes of a deployment.
+
+    slices ---\
+    reports --- book --- orders, executions, positions, equity, and requests for the venue
+    control --/
+
+It goes slice by slice with the venue through Kafka while it has orders there, and works ahead where it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows.live.commands import command_source, committed
+from flows.live.outlets import KAFKA, Outlets
+from flows.live.process import Process, Wired, run_folder
+from operators.book import BookStage
+from operators.book.operator import book
+from operators.sinks import RunFolder
+from operators.sinks.kafka.operator import ACCOUNT_TABLES
+from operators.sources.kafka import MessageStream, published
+from operators.sources.kafka.operator import KafkaSource, poison_apart
+from operators.sources.kafka.position import POSITION_VERSION
+from operators.sources.kafka.stream import Keyed, Message
+from operators.timeline.stage import shard_places
+from schemas.order_wire import BookTurn, decode_venue_turn
+from schemas.settings import load_settings
+from schemas.slice_wire import decode_slice_out
+from schemas.ticks import END, shard_key
+from schemas.topics import REPORTS, SLICES
+
+NAME = "book"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the process is started. `sinks`: of outlets.CHOICES."""
+
+    sinks: tuple[str, ...] = (KAFKA,)
+
+
+def wire(process: Process, options: Options) -> Wired:
+    """The flow between `slices`, `reports` and `control` on one side, `requests` and the topics of the account's rows on the other."""
+    settings, live, drain, meters = process.settings, process.live, process.drain, process.meters
+    instruments = published(settings, drain, live)
+    shards = tuple(shard_places(instruments, settings))
+    before = committed(process, instruments, "rows.main")
+    credit = process.credit()
+    over: list[bool] = []
+
+    def ended() -> bool:
+        return bool(over)
+
+    def source(step: str, topic: str, partitions: Sequence[int], decode: Callable[[bytes], tuple[str, Any]]) -> KafkaSource:
+        def decoded(_partition: int, message: Message) -> list[Keyed]:
+            return [decode(message.value() or b"")]
+
+        stream = MessageStream(topic, partitions, decoded, ended)
+        return KafkaSource(step, settings, f"{process.client}.{step}", stream, drain, credit, meters, live)
+
+    def said(content: bytes) -> tuple[str, Any]:
+        out = decode_slice_out(content)
+        live.mark(f"{SLICES}/{out.shard % settings.partitions}", min(out.hi, END))
+        return shard_key(out.shard), out
+
+    def told(content: bytes) -> tuple[str, Any]:
+        return settings.account.id, decode_venue_turn(content)
+
+    def book_of(_key: str) -> BookStage:
+        return BookStage(instruments, settings, shards, before.log, before.decided)
+
+    def noted(item: tuple[str, Any]) -> tuple[str, Any]:
+        if isinstance(item[1], BookTurn):
+            live.done(item[1].hi)
+            if item[1].hi >= END:
+                over.append(True)
+        return item
+
+    flow = Dataflow(NAME)
+    slices = poison_apart("sound_slices", op.input("slices", flow, source("slices", SLICES, range(settings.partitions), said)))
+    reports = poison_apart("sound_reports", op.input("reports", flow, source("reports", REPORTS, (0,), told)))
+    control = op.input("control", flow, command_source(process, ended))
+    accounts: dict[str, Any] = {}
+    decided = book("book", slices.trues, reports.trues, control, settings.account.id, shards, book_of, credit, meters, accounts)
+    results = op.map("noted", decided, noted)
+    outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES)
+    outlets.connect(results, slices.trues, [slices.falses, reports.falses])
+    steps = {
+        **{f"{NAME}.{step}": POSITION_VERSION for step in ("slices", "reports", "control")},
+        f"{NAME}.book.stage": BookStage.version,
+        **outlets.steps(NAME),
+    }
+    return Wired(flow, steps, ended, outlets.summary, outlets.settle)
+
+
+def live() -> Dataflow:
+    """For Bytewax's own runner, settings from the environment. `spiketape run book` is the way with lock, recovery and health."""
+    settings = load_settings()
+    return wire(Process(NAME, settings, RunFolder(run_folder(settings, NAME, None))), Options()).flow

@@ -1,0 +1,95 @@
+"""The venue flow: ticks and the book's requests in, its reports out. The paper venue as a process of its own.
+
+    ticks --- gate ---\
+    requests ---------- venue --- reports
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows.live.process import Process, Wired, run_folder
+from operators.execution.operator import venue
+from operators.execution.venue_stage import VenueStage
+from operators.quality.operator import gate_apart
+from operators.quality.stage import QualityStage
+from operators.sinks import RunFolder
+from operators.sinks.kafka.operator import KafkaSink
+from operators.sources.kafka import MessageStream, Start, TickStream, published
+from operators.sources.kafka.operator import KafkaSource, poison_apart
+from operators.sources.kafka.position import POSITION_VERSION
+from operators.sources.kafka.stream import Keyed, Message
+from operators.timeline.live import Live
+from operators.timeline.stage import ShardPlace, shard_places
+from schemas.order_wire import VenueTurn, decode_book_turn
+from schemas.settings import load_settings
+from schemas.ticks import END
+from schemas.topics import REQUESTS
+
+NAME = "venue"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the process is started. `start`: where a new run begins to read ticks."""
+
+    start: Start = field(default_factory=Start)
+
+
+def wire(process: Process, options: Options) -> Wired:
+    """The flow between `ticks` and `requests` on one side, `reports` on the other. Ticks that cannot be used are told by `signals`."""
+    settings, live, drain, meters = process.settings, process.live, process.drain, process.meters
+    instruments = published(settings, drain, live)
+    places = shard_places(instruments, settings)
+    shards = tuple(places)
+    credit = process.credit()
+    over: list[bool] = []
+
+    def ended() -> bool:
+        return bool(over)
+
+    def asked(_partition: int, message: Message) -> list[Keyed]:
+        return [(NAME, decode_book_turn(message.value() or b""))]
+
+    def gate_of(place: ShardPlace) -> QualityStage:
+        return QualityStage(place)
+
+    def venue_of(_key: str) -> VenueStage:
+        return VenueStage(instruments, settings, shards)
+
+    def noted(item: tuple[str, VenueTurn]) -> tuple[str, VenueTurn]:
+        live.done(item[1].hi)
+        if item[1].hi >= END:
+            over.append(True)
+        return item
+
+    stream = TickStream(settings, instruments, shards, tuple(range(settings.partitions)), live)
+    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start)
+    turns = MessageStream(REQUESTS, (0,), asked, ended)
+    requests = KafkaSource("requests", settings, f"{process.client}.requests", turns, drain, process.credit(), meters, Live())
+    flow = Dataflow(NAME)
+    sound = poison_apart("sound_ticks", op.input("ticks", flow, ticks))
+    read = poison_apart("sound_requests", op.input("requests", flow, requests))
+    gated = gate_apart("gate", sound.trues, None, places, {}, settings.partitions, gate_of, meters)
+    logics: dict[str, Any] = {}
+    reports = op.map("noted", venue("venue", gated, read.trues, venue_of, credit, meters, logics), noted)
+    sink = KafkaSink(settings, instruments, "venue", live=live)
+    op.output("kafka", op.merge("everything", reports, read.falses), sink)
+    steps = {
+        f"{NAME}.ticks": POSITION_VERSION,
+        f"{NAME}.requests": POSITION_VERSION,
+        f"{NAME}.gate.stage": QualityStage.version,
+        f"{NAME}.venue.stage": VenueStage.version,
+        f"{NAME}.kafka": KafkaSink.version,
+    }
+    return Wired(flow, steps, ended)
+
+
+def live() -> Dataflow:
+    """For Bytewax's own runner, settings from the environment. `spiketape run venue` is the way with lock, recovery and health."""
+    settings = load_settings()
+    return wire(Process(NAME, settings, RunFolder(run_folder(settings, NAME, None))), Options()).flow
