@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.influx_commands import Config, Set, print_answer, print_named
+from flows.cli.topic_commands import settings_of
 from flows.terminal import Json, print_json, say, stdout, table
-from schemas.errors import UsageError
+from schemas.errors import LakeError, UsageError
+
+if TYPE_CHECKING:
+    from operators.sinks import VerifyReport
 
 Run = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
 
@@ -72,25 +76,55 @@ def query_command(
             say(f"{answer.height:,} rows, the first {shown.height} are shown; --csv and --json print all")
 
 
-def verify_command(run: Run, as_json: Json = False) -> None:
-    """Compute the hash of a run anew from its lake, and check that nothing is lost, doubled or changed.
+def verify_command(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; with --kafka: the replay that must have said the same.")] = None,
+    kafka: Annotated[bool, typer.Option("--kafka", help="Read the deployment's topics instead of the lake of RUN.")] = False,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Compute the hash of a run anew from its lake or from Kafka, and check that nothing is lost, doubled or changed.
 
-    Example: spiketape verify runs/equity
+    Examples:
+
+      spiketape verify runs/equity
+
+      spiketape verify runs/equity --kafka --set kafka.bootstrap_servers=localhost:9092
     """
     from operators.sinks import verify
 
-    report = verify(run)
+    if kafka:
+        report = _verified_topics(run, config, set_)
+    elif run is not None:
+        report = verify(run)
+    else:
+        msg = "verify: give a run folder, or --kafka to read the deployment's topics"
+        raise UsageError(msg)
     if as_json:
         print_json(report.as_json())
     elif report.ok:
-        say(f"{run}: {sum(report.rows.values()):,} rows, nothing lost, doubled or changed; output hash {report.output_hash}")
+        say(f"{report.run}: {sum(report.rows.values()):,} rows, nothing lost, doubled or changed; output hash {report.output_hash}")
     else:
         for problem in report.problems[:50]:
             place = f"{problem.table}/{problem.key}" + ("" if problem.n is None else f"/{problem.n}")
             say(f"{problem.kind}: {place}: {problem.text}")
-        say(f"{run}: {len(report.problems):,} problems; recorded hash {report.recorded_hash}, computed {report.output_hash}")
+        say(f"{report.run}: {len(report.problems):,} problems; recorded hash {report.recorded_hash}, computed {report.output_hash}")
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _verified_topics(run: Path | None, config: Path | None, overrides: list[str] | None) -> VerifyReport:
+    """What the topics hold, compared with a run where one is given."""
+    from operators.sinks import RunFolder
+    from operators.sinks.kafka.reading import verify_topics
+    from operators.sources.kafka.instruments import published
+
+    told = None if run is None else RunFolder(run).read_run()
+    if run is not None and told is None:
+        msg = f"{run} has no run.json: the run is not finished, or this is no run folder"
+        raise LakeError(msg)
+    settings = settings_of(config, overrides)
+    return verify_topics(settings, published(settings), told)
 
 
 def report_command(run: Run, as_json: Json = False) -> None:

@@ -31,7 +31,7 @@ def apply_command(config: Config = None, set_: Set = None, as_json: Json = False
     """
     from infra.topics import apply
 
-    done = apply(_settings(config, set_))
+    done = apply(settings_of(config, set_))
     if as_json:
         print_json({"topics": [a.as_json() for a in done]})
         return
@@ -46,7 +46,7 @@ def show_command(config: Config = None, set_: Set = None, as_json: Json = False)
     """
     from infra.topics import show
 
-    found = show(_settings(config, set_))
+    found = show(settings_of(config, set_))
     rows = []
     for f in found:
         state = "missing" if f.partitions == 0 else "unusable" if f.mismatches else "differs" if f.changes else "ok"
@@ -63,7 +63,8 @@ def show_command(config: Config = None, set_: Set = None, as_json: Json = False)
         raise typer.Exit(1)
 
 
-def _settings(config: Path | None, overrides: list[str] | None) -> Settings:
+def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
+    """The settings of a command with these two options."""
     from schemas.settings import load_settings
 
     if config is None and DEFAULT_CONFIG.is_file():

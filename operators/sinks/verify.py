@@ -84,7 +84,7 @@ def verify(run: Path) -> VerifyReport:
             if key not in found and count:
                 report.problems.append(Problem("missing", name, key, None, f"all {count} rows"))
         for rows in table.keys:
-            report.problems += _contiguous(name, rows, counts.get(rows.key))
+            report.problems += contiguous(name, rows, counts.get(rows.key))
             if name in HASHED_TABLES:
                 digest, changed = _chain(table, rows)
                 report.problems += changed
@@ -107,8 +107,8 @@ def _committed(table: TableRows, expected: Any) -> dict[str, int]:
     return counts
 
 
-def _contiguous(table: str, k: KeyRows, count: int | None) -> list[Problem]:
-    """Missing and doubled n of one key."""
+def contiguous(table: str, k: KeyRows, count: int | None) -> list[Problem]:
+    """Missing and doubled n of one key; `count`: how many rows there must be, None where only the rows themselves say it."""
     n = k.rows["n"]
     problems = []
     doubled = np.unique(n[1:][n[1:] == n[:-1]])

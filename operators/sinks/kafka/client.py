@@ -24,6 +24,9 @@ MISSING_PAUSE_S: Final = 0.2
 COMPONENT: Final = "kafka-sink"
 """Name of the broker, as this side sees it, in what a process shows about itself."""
 
+WRITE: Final[dict[str, Any]] = {"linger.ms": 1, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
+"""What a writing client is given where the settings say nothing else."""
+
 FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 """The broker knows a newer producer of the same transactional id - or it gave this one's transaction up because it was open too long."""
 
@@ -53,7 +56,7 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
         "delivery.report.only.error": True,
         "client.id": transactional_id,
     }
-    producer: Producer = _made(lambda: Producer({"linger.ms": 1, **kafka.client(), **exact}, logger=_LOG))
+    producer: Producer = _made(lambda: Producer({**WRITE, **kafka.client(), **exact}, logger=_LOG))
     return producer
 
 

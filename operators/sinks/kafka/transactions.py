@@ -25,6 +25,9 @@ from schemas.topics import TOKENS
 MOST_WAITING_BYTES: Final = 64 << 20
 """Bytes that may wait for the thread before whoever hands over more has to wait."""
 
+COMMIT_WAIT_S: Final = 3.0
+"""A commit that takes longer is waited for further, but the process shows that the broker does not answer."""
+
 _IDLE_S: Final = 1.0
 
 
@@ -196,7 +199,7 @@ class Transactions:
     def _commit(self) -> None:
         while True:
             try:
-                self._producer.commit_transaction(self._kafka.answer_timeout_s)
+                self._producer.commit_transaction(min(COMMIT_WAIT_S, self._kafka.answer_timeout_s))
             except KafkaException as e:
                 cause = cause_of(e)
                 if cause is None or not cause.retriable():

@@ -130,7 +130,7 @@ def test_a_broker_killed_and_started_again_loses_and_doubles_nothing(
 def test_a_transaction_that_the_broker_gave_up_is_sent_again_by_the_same_process(
     on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
 ) -> None:
-    broker, settings = on_own_broker(
+    _broker, settings = on_own_broker(
         "kafka.transaction_ms=60000",
         "kafka.transaction_timeout_s=1",
         "kafka.answer_timeout_s=3",
