@@ -1,6 +1,6 @@
 """A `Live` as Prometheus metrics, read when somebody asks. Names, units and labels are an interface: more may come, none is renamed.
 
-Every metric has the labels `deployment` and `flow`. The table in docs/operations.md is made of METRICS.
+Every metric has the labels `deployment` and `flow`. docs/operations.md has them as a table.
 """
 
 from __future__ import annotations

@@ -53,6 +53,15 @@ def test_the_alerts_speak_of_metrics_that_there_are() -> None:
     assert used <= told
 
 
+def test_the_documentation_has_every_metric_and_every_alert() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    rows = [(m.name, "counter" if m.name.endswith("_total") else "gauge", m.label, m.says) for m in METRICS]
+    rows += [(n, "histogram", "sink", says) for n, says, _ in HISTOGRAMS] + [(n, "gauge", "", says) for n, says in JUDGED]
+    lines = [f"| `{PREFIX}{name}` | {kind} | {f'`{label}`' if label else '-'} | {says} |" for name, kind, label, says in rows]
+    assert [line for line in lines if line not in text] == []
+    assert [a for a in names(r"- alert: (\w+)", ALERTS) if f"| {a} |" not in text] == []
+
+
 def asked(server: PrometheusServer, path: str) -> Any:
     with urllib.request.urlopen(server.url + path, timeout=10) as answer:
         return json.load(answer)["data"]
