@@ -6,23 +6,20 @@ A named query is asked as `name` or `name argument=value ...`. Times are shown a
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from influxdb_client import InfluxDBClient
 
+from infra.influx.answers import Row, parsed, time_ns
 from infra.influx.connection import connected
 from schemas.errors import UsageError
 from schemas.settings.sections import InfluxSettings
 
 SECOND_NS: Final = 10**9
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,50 +233,3 @@ def _quoted(text: str) -> str:
 
 def _time(ns: int) -> str:
     return f"time(v: {ns})"
-
-
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
-
-
-def time_ns(text: str) -> int:
-    """A time as the server writes it (RFC 3339, UTC), in nanoseconds. ValueError for another form."""
-    found = _TIME.fullmatch(text)
-    if found is None:
-        msg = f"expected a time such as 2013-10-08T13:30:00.5Z, found {text!r}"
-        raise ValueError(msg)
-    since = datetime.fromisoformat(found[1]).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * SECOND_NS + int((found[2] or "0").ljust(9, "0"))
-
-
-_READ: Final[dict[str, Callable[[str], Any]]] = {
-    "long": int,
-    "unsignedLong": int,
-    "double": float,
-    "boolean": lambda text: text == "true",
-}
-
-
-def parsed(text: str) -> list[Row]:
-    """The rows of annotated CSV. An error that the server tells there is raised as UsageError."""
-    rows: list[Row] = []
-    types: list[str] = []
-    defaults: list[str] = []
-    names: list[str] | None = None
-    for cells in csv.reader(io.StringIO(text)):
-        if not cells:
-            names = None
-        elif cells[0] == "#datatype":
-            types, names = cells[1:], None
-        elif cells[0] == "#default":
-            defaults = cells[1:]
-        elif cells[0].startswith("#"):
-            continue
-        elif names is None:
-            names = cells[1:]
-        elif names[0] == "error":
-            msg = f"InfluxDB refuses the query: {cells[1]}"
-            raise UsageError(msg)
-        else:
-            filled = (cell or default for cell, default in zip(cells[1:], defaults, strict=True))
-            rows.append({n: _READ.get(t, str)(c) if c else None for n, t, c in zip(names, types, filled, strict=True)})
-    return rows

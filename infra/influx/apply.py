@@ -10,7 +10,6 @@ from influxdb_client import (
     Authorization,
     BucketRetentionRules,
     InfluxDBClient,
-    Organization,
     Permission,
     PermissionResource,
     TaskCreateRequest,
@@ -58,7 +57,7 @@ def applied(settings: InfluxSettings, shorten: bool = False) -> list[Change]:
 def _organisation(client: InfluxDBClient, name: str, changes: list[Change]) -> str:
     found = org_id_of(client, name)
     if found is None:
-        found = str(client.organizations_api().create_organization(Organization(name=name)).id)
+        found = str(client.organizations_api().create_organization(name).id)
         changes.append(Change("organisation", name, "made"))
     return found
 
@@ -79,7 +78,7 @@ def _bucket(client: InfluxDBClient, org: str, wanted: Bucket, shorten: bool, cha
     rules = [BucketRetentionRules(type="expire", every_seconds=wanted.retention_s)]
     there = stored_bucket(client, org, wanted.name)
     if there is None:
-        made = api.create_bucket(bucket_name=wanted.name, retention_rules=rules, description=wanted.holds, org_id=org)
+        made = api.create_bucket(bucket_name=wanted.name, retention_rules=rules, description=wanted.holds)
         changes.append(Change("bucket", wanted.name, f"made, kept {_kept(wanted.retention_s)}"))
         return str(made.id)
     kept = _retention(there)
@@ -98,7 +97,12 @@ def _bucket(client: InfluxDBClient, org: str, wanted: Bucket, shorten: bool, cha
 
 def stored_bucket(client: InfluxDBClient, org: str, name: str) -> StoredBucket | None:
     """The bucket of a name in the organisation of an id."""
-    found = client.buckets_api().find_buckets(name=name, org_id=org, limit=_MOST).buckets
+    try:
+        found = client.buckets_api().find_buckets(name=name, org_id=org, limit=_MOST).buckets
+    except ApiException as e:
+        if e.status == 404:
+            return None
+        raise
     return next((b for b in found if b.name == name), None)
 
 
@@ -186,7 +190,7 @@ def _task_state(tasks: Iterable[Any], wanted: DownsamplingTask) -> str | None:
 
 def _token_state(client: InfluxDBClient, org: str, wanted: TokenRights) -> str | None:
     for authorization in _authorizations(client, org, wanted.description):
-        named = {str(b.id): b.name for b in client.buckets_api().find_buckets(org_id=org, limit=_MOST).buckets}
+        named = {str(b.id): b.name for b in client.buckets_api().find_buckets_iter(org_id=org)}
         rights = [(action, named.get(b, b)) for action, b in _rights(authorization)]
         reads, writes = ([name for action, name in rights if action == kind] for kind in ("read", "write"))
         return _named(reads, writes)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from infra.influx.answers import parsed
 from infra.influx.connection import connected
 from schemas.settings.sections import InfluxSettings
 
@@ -82,14 +83,15 @@ def downsample(settings: InfluxSettings, from_ns: int, to_ns: int) -> None:
     first, last = from_ns // hour * hour, -(-to_ns // hour) * hour
     with connected(settings) as client:
         for r in RESOLUTIONS:
-            client.query_api().query_raw(f"start = {_time(first)}\nstop = {_time(last)}\n" + _body(settings, r))
+            parsed(client.query_api().query_raw(f"start = {_time(first)}\nstop = {_time(last)}\n" + _body(settings, r)).data.decode())
 
 
 def _time(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _body(settings: InfluxSettings, r: Resolution) -> str:
+def _body(settings: InfluxSettings, r: Resolution, after: str = "") -> str:
+    """Reads between `start` and `stop`, sums up, and writes; `after` is done with what was written."""
     counted = dict.fromkeys(COUNTED, ("count",))
     sums = {m: (*SUM.get(m, ()), *counted.get(m, ())) for m in dict.fromkeys((*SUM, *COUNTED))}
     from_raw = r is RESOLUTIONS[0]
@@ -101,7 +103,7 @@ def _body(settings: InfluxSettings, r: Resolution) -> str:
     ]
     if from_raw:
         parts.append(_aggregate(r, "count", dict.fromkeys(COUNTED, ("n",)), '\n    |> set(key: "_field", value: "count")'))
-    target = f'    |> to(bucket: "{bucket_name(settings.bucket, r)}", org: "{settings.org}")\n'
+    target = f'    |> to(bucket: "{bucket_name(settings.bucket, r)}", org: "{settings.org}"){after}\n'
     head = f'points = from(bucket: "{source_of(settings.bucket, r)}") |> range(start: start, stop: stop)\n'
     return head + "".join(f"\n{part}\n{target}" for part in parts)
 

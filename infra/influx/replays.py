@@ -39,5 +39,5 @@ def prepare_replay_bucket(settings: InfluxSettings, run: str, fresh: bool) -> st
             there = None
         if there is None:
             forever = [BucketRetentionRules(type="expire", every_seconds=0)]
-            api.create_bucket(bucket_name=name, retention_rules=forever, description=f"replay into {run}", org_id=org)
+            api.create_bucket(bucket_name=name, retention_rules=forever, description=f"replay into {run}")
     return name

@@ -16,7 +16,7 @@ import pytest
 import urllib3
 from influxdb_client import BucketRetentionRules, InfluxDBClient
 
-from flows.influx_query import Row, parsed, time_ns
+from infra.influx.answers import Row, parsed, time_ns
 from operators.sinks.influx import Writer
 from operators.timeline.live import Live
 from schemas.instruments import Instrument, InstrumentList
