@@ -1,0 +1,1 @@
+"""Grafana's dashboards and the data sources that they ask, as files that are mounted into it."""
