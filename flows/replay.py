@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
@@ -38,7 +38,11 @@ from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
 from schemas.tables import Rows
 
+if TYPE_CHECKING:
+    from flows.replay_points import ReplayPoints
+
 SINK_STEP = "rows"
+POINTS_STEP = "points"
 ATTEMPTS = "attempts.jsonl"
 NO_SKILL: dict[str, Any] = {"network": {}, "imbalance": {}, "network_less_imbalance": {}}
 """Without a lake nothing keeps the counts over a resume, so none are given."""
@@ -59,6 +63,7 @@ class Execution:
     epoch_s: float = 5.0
     speed: float | None = None
     lake: bool = True
+    influx: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
@@ -116,11 +121,12 @@ def replay(
         if folder.decide(identity, fresh) is Decision.FINISHED:
             return Outcome(folder, folder.read_run(), already=True)
         folder.write_settings(settings.model_dump(mode="json"))
-        versions = steps({SINK_STEP: RowsSink.version})
+        points = _points(tape, stages, folder, fresh) if execution.influx else None
+        versions = steps({SINK_STEP: RowsSink.version, **({} if points is None else {POINTS_STEP: points.sink.version})})
         with quiet_engine(folder.path):
             recovery, resumed = opened(folder.recovery, versions)
         _warm(tape, stages)
-        attempt = _Attempt(tape, stages, folder, execution, on_rows)
+        attempt = _Attempt(tape, stages, folder, execution, on_rows, points)
         setup_s = time.monotonic() - began
         spent = attempt.run(recovery)
         with quiet_engine(folder.path):
@@ -139,8 +145,17 @@ def replay(
             skill=_skill(folder) if execution.lake else NO_SKILL,
         )
         run["model_file"] = str(model_path or DEFAULT_MODEL)
+        if points is not None:
+            run["influx"] = points.summary()
         folder.write_run(run)
         return Outcome(folder, run)
+
+
+def _points(tape: Tape, stages: Stages, folder: RunFolder, fresh: bool) -> ReplayPoints:
+    """The way into this replay's own bucket. Imported here: a replay without InfluxDB loads nothing of it."""
+    from flows.replay_points import ReplayPoints
+
+    return ReplayPoints(tape.instruments, stages.settings, folder, fresh)
 
 
 def _skill(folder: RunFolder) -> dict[str, Any]:
@@ -162,8 +177,17 @@ def cursor_of(tape: Tape, stages: Stages) -> TapeCursor:
 class _Attempt:
     """One start of the flow: what it is built of, and what is left of it afterwards."""
 
-    def __init__(self, tape: Tape, stages: Stages, folder: RunFolder, execution: Execution, on_rows: Callable[[int, int], None]) -> None:
-        self.drain = Drain()
+    def __init__(
+        self,
+        tape: Tape,
+        stages: Stages,
+        folder: RunFolder,
+        execution: Execution,
+        on_rows: Callable[[int, int], None],
+        points: ReplayPoints | None,
+    ) -> None:
+        self.drain = Drain() if points is None else points.drain
+        self._points = points
         self.meters = Meters()
         self._stages = stages
         self._execution = execution
@@ -194,7 +218,8 @@ class _Attempt:
         sink = RowsSink(lambda: Ledger(listed.symbols, scales), lake_of if execution.lake else None, self._holder, self._note_ahead)
         self.accounts: dict[str, Any] = {}
         feeds = feeds_of(tape, dict(stages.places))
-        self._flow = build(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts)
+        telling = None if points is None else {POINTS_STEP: points.sink}
+        self._flow = build(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts, telling)
 
     def run(self, recovery: RecoveryConfig) -> dict[str, Any]:
         """Runs the flow to the end of the tape or to a drain; returns what it cost."""
@@ -208,6 +233,8 @@ class _Attempt:
             )
         if self._holder.lake is not None:
             self._holder.lake.finish()
+        if self._points is not None:
+            self._points.settle()
         spent = {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
         lake = self._holder.lake
         return {

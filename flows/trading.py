@@ -95,10 +95,12 @@ def build(
     credit: Credit,
     meters: Meters,
     accounts: dict[str, StageLogic],
+    telling_sinks: Mapping[str, Sink[Any]] | None = None,
 ) -> Dataflow:
     """The flow over any source of `(shard key, TickBatch | Mark)`.
 
     `feeds`: the partitions that feed each shard; `sinks` by step name; `accounts` gets each account's logic, for its final state.
+    `telling_sinks`: those that are given what the shards say beside the rows.
     """
     flow = Dataflow(NAME)
     ticks = op.input("ticks", flow, source)
@@ -107,6 +109,8 @@ def build(
     rows = account("account", slices, stages.settings.account.id, stages.shards, stages.account, credit, meters, accounts)
     for name, sink in sinks.items():
         op.output(name, rows, sink)
+    for name, sink in (telling_sinks or {}).items():
+        op.output(name, op.merge(f"for_{name}", rows, slices), sink)
     return flow
 
 

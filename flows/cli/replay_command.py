@@ -34,7 +34,7 @@ def replay_command(
     model: Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")] = None,
     profile: Annotated[str | None, typer.Option(help="research: expected value is recorded; strict: it refuses.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")] = None,
-    sink: Annotated[str, typer.Option(help="lake, or none: compute and hash, store nothing.")] = "lake",
+    sink: Annotated[str, typer.Option(help="lake, influx, both as lake,influx, or none: compute and hash, store nothing.")] = "lake",
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in risk.max_drawdown=0.1; may be repeated.")] = None,
     forget: Annotated[bool, typer.Option("--forget", help="The network forgets at each tick: shows what its memory is worth.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")] = False,
@@ -57,8 +57,9 @@ def replay_command(
     from operators.sources.tape import Tape
     from schemas.settings import load_settings
 
-    if sink not in ("lake", "none"):
-        msg = f"--sink {sink}: allowed are lake and none"
+    sinks = {s.strip() for s in sink.split(",")}
+    if not sinks <= {"lake", "influx"} and sinks != {"none"}:
+        msg = f"--sink {sink}: allowed are lake, influx, lake,influx and none"
         raise UsageError(msg)
     base: dict[str, Any] = {"slice_ms": slice_ms, "profile": profile}
     base["replay.symbols"] = None if symbols is None else tuple(s.strip() for s in symbols.split(",") if s.strip())
@@ -74,7 +75,7 @@ def replay_command(
     if config is None and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     settings = load_settings(config, set_ or (), base={k: v for k, v in base.items() if v is not None})
-    execution = Execution(workers, batch_ticks, epoch_s, speed, sink == "lake")
+    execution = Execution(workers, batch_ticks, epoch_s, speed, "lake" in sinks, "influx" in sinks)
     if tape is None:
         with progress("simulating the default tape", DEFAULT_TICKS, "ticks") as moved:
             tape = default_tape(moved)

@@ -53,16 +53,28 @@ def fetch_command(
         stdout.print(table("servers", ("server", "place"), places.items()))
 
 
-def up_command(only: Only = None, data: Data = None, as_json: Json = False) -> None:
+def up_command(
+    only: Only = None,
+    data: Data = None,
+    watch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--watch", help="Run folder whose process Prometheus asks; may be repeated. Default: those in runs/ of the deployment."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Start servers on free ports, wait until they answer, and print the settings with which spiketape uses them.
 
     They outlive the terminal; a folder keeps its data and, where it is free, its port.
 
     Example: eval "$(spiketape servers up --only kafka,influx)"
     """
-    from infra.local.standing import chosen, default_data, settings_to_use, up, variable
+    from infra.local.standing import chosen, default_data, default_runs, settings_to_use, up, variable
+    from schemas.settings import load_settings
 
-    started = up(chosen(only), data or default_data(), say)
+    runs = watch if watch else default_runs(load_settings().deployment)
+    started = up(chosen(only), data or default_data(), say, runs)
     settings = {key: value for server in started for key, value in settings_to_use(server).items()}
     if as_json:
         told = {s.name: {"port": s.port, "data": str(s.data)} for s in started}

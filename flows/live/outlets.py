@@ -17,20 +17,18 @@ import bytewax.operators as op
 from bytewax.operators import KeyedStream, Stream
 
 from flows.live.process import Process
+from flows.replay_points import NEURONS, SPOOL
 from flows.results import codebook
-from operators.encoding.code import INPUTS
 from operators.sinks import Lake, Ledger
 from operators.sinks.influx import Writer
 from operators.sinks.influx.operator import InfluxHolder, InfluxSink
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sinks.operator import Holder, RowsSink
-from operators.spiking.model import HIDDEN
 from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
 
 KAFKA, INFLUX, LAKE, ROWS = "kafka", "influx", "lake", "rows"
 CHOICES: Final = (KAFKA, INFLUX, LAKE)
-SPOOL: Final = "spool"
 LAST_WORDS_S: Final = 60.0
 """How long a flow whose stream has ended waits for InfluxDB to take the rest; what it has not taken stays in the spool."""
 
@@ -53,9 +51,16 @@ class Outlets:
             return Lake(folder.lake, instruments, settings, codebook())
 
         def writer_of(needed: int) -> Writer:
-            neurons = {"input": INPUTS, "hidden": HIDDEN}
-            spool = folder.path / SPOOL
-            return Writer(settings, instruments, codebook(), neurons, spool, needed=needed, live=live, draining=lambda: process.drain.asked)
+            return Writer(
+                settings,
+                instruments,
+                codebook(),
+                NEURONS,
+                folder.path / SPOOL,
+                needed=needed,
+                live=live,
+                draining=lambda: process.drain.asked,
+            )
 
         self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live)
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)

@@ -24,7 +24,8 @@ import schemas
 from operators.sinks.delta import failure
 from schemas.errors import LakeError, RefusedError
 
-OWN: Final = ("identity.json", "run.json", "settings.json", "report.html", "variants.json", "lake", "recovery")
+DELETED: Final = ("run.json", "recovery", "lake", "spool", "starts.jsonl", "settings.json", "variants.json", "report.html", "identity.json")
+"""What a run may hold, in the order in which it is deleted: cut short anywhere, the rest is no run that is gone on with."""
 PART: Final = ".part"
 SOURCES: Final = ("schemas", "operators", "flows")
 
@@ -98,7 +99,7 @@ class RunFolder:
         if not there:
             self._begin(identity)
             return Decision.FRESH
-        if not (self._identity.name in there or (fresh and not there - set(OWN))):
+        if not (self._identity.name in there or (fresh and not there - set(DELETED))):
             msg = f"{self.path} is not empty and holds no run; give another --out"
             raise RefusedError(msg)
         if fresh:
@@ -160,7 +161,17 @@ class RunFolder:
     def _delete(self) -> None:
         """Deletes what a run wrote. Folders leave by a rename: cut short anywhere, the rest is a folder that can be gone on with."""
         try:
-            for name in ("run.json", "recovery", "lake", "settings.json", "variants.json", "report.html", "identity.json"):
+            for name in (
+                "run.json",
+                "recovery",
+                "lake",
+                "spool",
+                "starts.jsonl",
+                "settings.json",
+                "variants.json",
+                "report.html",
+                "identity.json",
+            ):
                 path = self.path / name
                 if path.exists():
                     path.replace(path.with_name(name + PART))
@@ -171,7 +182,7 @@ class RunFolder:
     def _sweep(self) -> None:
         """Removes what a write or a deletion that was cut short has left."""
         for path in self.path.glob("*" + PART):
-            if path.name.removesuffix(PART) not in OWN:
+            if path.name.removesuffix(PART) not in DELETED:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
