@@ -1,12 +1,12 @@
 """One partition's messages as one array of ticks: decoded, counted, checked for times that cannot be true; the rest is poison.
 
     decode      each message by its content type; bytes that are none of the accepted forms are poison
-    sequence    records that were there already are dropped (a producer that began again), missing ones are counted
     symbols     a message with a tick of a symbol that this partition does not carry is poison
+    sequence    records that were there already are dropped (a producer that began again), missing ones are counted
     times       the time guard (operators/timeline/guard.py) over ticks and heartbeats in the log's order: a tick that is not believed
                 is flagged FLAG_TIME_REFUSED, a heartbeat that is not believed is poison
 
-The guard may have to see what follows before it believes a jump ahead; such ticks, and what comes after them, are kept back until then.
+The guard may have to see what follows before it believes a jump ahead; such ticks, and all that comes after them, are kept back until then.
 A snapshot names the message and the row in it that the next tick comes from, so what is kept back is read again after a restart. What comes
 out depends on the log only, never on how it was cut into calls.
 """
@@ -64,7 +64,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Consecutive entries of one message: ticks from its `row` on, or one heartbeat where `ticks` is None.
+    """Consecutive entries of one message: ticks from its `row` on, or one heartbeat; or a poison, which has no entry.
 
     `sequence`: the partition's next before these entries; ticks that carry none (`counted` is False) do not move it.
     """
@@ -72,19 +72,20 @@ class _Piece:
     message: Message
     row: int
     sequence: int | None
-    ticks: Ticks | None
+    ticks: Ticks | None = None
     counted: bool = False
-    ts_ns: int = 0
+    beat_ns: int | None = None
+    poison: Poison | None = None
 
     @property
     def entries(self) -> int:
-        return 1 if self.ticks is None else len(self.ticks)
+        return len(self.ticks) if self.ticks is not None else int(self.beat_ns is not None)
 
-    def cut(self, n: int) -> tuple[_Piece, _Piece]:
+    def after(self, n: int) -> _Piece:
+        """What comes after the first `n` ticks."""
         assert self.ticks is not None
-        after = self.sequence + n if self.counted and self.sequence is not None else self.sequence
-        head = _Piece(self.message, self.row, self.sequence, self.ticks[:n], self.counted)
-        return head, _Piece(self.message, self.row + n, after, self.ticks[n:], self.counted)
+        next_ = self.sequence + n if self.counted and self.sequence is not None else self.sequence
+        return _Piece(self.message, self.row + n, next_, self.ticks[n:], self.counted)
 
 
 @dataclass
@@ -92,7 +93,6 @@ class _Round:
     """What one call has met so far."""
 
     pieces: list[_Piece] = field(default_factory=list)
-    poison: list[Poison] = field(default_factory=list)
     duplicates: int = 0
     missing: int = 0
 
@@ -128,9 +128,8 @@ class TickFeed:
             try:
                 self._read(m, met)
             except WireError as e:
-                met.poison.append(poison_of(self._topic, m, e.reason, str(e)))
-        joined = self._joined(met)
-        return self._judged(met, joined)
+                met.pieces.append(_Piece(m, 0, self.sequence, poison=poison_of(self._topic, m, e.reason, str(e))))
+        return self._judged(met)
 
     def time_of(self, message: Message) -> int | None:
         """The latest event time that a message speaks of, None where it cannot be read."""
@@ -171,7 +170,7 @@ class TickFeed:
     def _read(self, m: Message, met: _Round) -> None:
         kind, value = self._content(m)
         if kind == CONTENT_HEARTBEAT:
-            met.pieces.append(_Piece(m, 0, self.sequence, None, ts_ns=decode_heartbeat(value)))
+            met.pieces.append(_Piece(m, 0, self.sequence, beat_ns=decode_heartbeat(value)))
         elif kind == CONTENT_END:
             records = decode_end(value)
             if self.sequence is not None and records != self.sequence:
@@ -182,6 +181,9 @@ class TickFeed:
 
     def _read_ticks(self, m: Message, kind: str, value: bytes, met: _Round) -> None:
         ticks = decode_message(kind, value)
+        at = int(first_stray(ticks["symbol"], self._carried))
+        if at >= 0:
+            raise WireError("symbol", f"a tick of symbol id {ticks['symbol'][at]}, which this partition does not carry (record {at})")
         first = sequence_of(m)
         row = 0
         if self._skip is not None:
@@ -202,28 +204,10 @@ class TickFeed:
         met.pieces.append(_Piece(m, seen, first + seen, ticks[seen:], True))
         self.sequence = first + len(ticks)
 
-    def _joined(self, met: _Round) -> Ticks:
-        """The ticks of all pieces, new ones after those kept back; messages with a tick that does not belong here become poison."""
-        ticks = _ticks_of(met.pieces)
-        if first_stray(ticks["symbol"], self._carried) >= 0:
-            good = []
-            for piece in met.pieces:
-                at = -1 if piece.ticks is None else int(first_stray(piece.ticks["symbol"], self._carried))
-                if at < 0:
-                    good.append(piece)
-                    continue
-                assert piece.ticks is not None
-                detail = f"a tick of symbol id {piece.ticks['symbol'][at]}, which this partition does not carry (record {piece.row + at})"
-                met.poison.append(poison_of(self._topic, piece.message, "symbol", detail))
-            met.pieces = good
-            ticks = _ticks_of(good)
-        if self._held:
-            held = _ticks_of(self._held)
-            ticks = rows_joined([held, ticks]) if ticks.size else held
-        return ticks
-
-    def _judged(self, met: _Round, ticks: Ticks) -> Taken:
+    def _judged(self, met: _Round) -> Taken:
+        """The entries that the guard has decided on; the others are kept back."""
         pieces = self._held + met.pieces
+        ticks = _ticks_of(pieces)
         times, is_tick = _entries(pieces, ticks)
         flagged = np.zeros(times.size, np.uint8)
         flags = ticks["flags"] & FLAG_TIME_REFUSED
@@ -236,28 +220,28 @@ class TickFeed:
         refused[judged[: believed.size]] = 1 - believed
         decided = times.size if believed.size == judged.size else int(judged[believed.size])
         self._held = _from(pieces, decided)
-        done = pieces[: len(pieces) - len(self._held)] if decided < times.size else pieces
-        met.poison += self._unbelieved(done, refused)
-        n_ticks = decided if is_tick is None else int(np.count_nonzero(is_tick[:decided]))
-        first = next((p.sequence for p in pieces if p.ticks is not None), self.sequence)
         entries = None if is_tick is None else is_tick[:decided]
+        n_ticks = decided if entries is None else int(np.count_nonzero(entries))
+        first = next((p.sequence for p in pieces if p.ticks is not None), self.sequence)
         return Taken(
             self._flagged(ticks[:n_ticks], refused[:decided], entries),
             first or 0,
             times[:decided],
             refused[:decided],
             entries,
-            sorted(met.poison, key=lambda p: p.offset),
+            self._poison(pieces[: len(pieces) - len(self._held)], refused),
             met.duplicates,
             met.missing,
         )
 
-    def _unbelieved(self, pieces: Sequence[_Piece], refused: npt.NDArray[np.uint8]) -> list[Poison]:
-        """Heartbeats whose time was not believed."""
+    def _poison(self, done: Sequence[_Piece], refused: npt.NDArray[np.uint8]) -> list[Poison]:
+        """Messages that cannot be used, and heartbeats whose time was not believed, in the log's order."""
         out, at = [], 0
-        for piece in pieces:
-            if piece.ticks is None and refused[at]:
-                detail = f"a heartbeat of {piece.ts_ns} ns, a time that cannot be true: far ahead and not confirmed by what follows"
+        for piece in done:
+            if piece.poison is not None:
+                out.append(piece.poison)
+            elif piece.beat_ns is not None and refused[at]:
+                detail = f"a heartbeat of {piece.beat_ns} ns, a time that cannot be true: far ahead and not confirmed by what follows"
                 out.append(poison_of(self._topic, piece.message, "time", detail))
             at += piece.entries
         return out
@@ -295,15 +279,15 @@ def _ticks_of(pieces: Sequence[_Piece]) -> Ticks:
 def _entries(pieces: Sequence[_Piece], ticks: Ticks) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
     """Times of all entries in order, and which are ticks (None: all)."""
     times = np.ascontiguousarray(ticks["ts_ns"])
-    if all(p.ticks is not None for p in pieces):
-        return times, None
     places, beats, at = [], [], 0
     for piece in pieces:
-        if piece.ticks is None:
+        if piece.beat_ns is not None:
             places.append(at)
-            beats.append(piece.ts_ns)
+            beats.append(piece.beat_ns)
         else:
             at += piece.entries
+    if not beats:
+        return times, None
     is_tick = np.insert(np.ones(times.size, np.bool_), places, False)
     return np.insert(times, places, beats), is_tick
 
@@ -313,8 +297,6 @@ def _from(pieces: Sequence[_Piece], entry: int) -> list[_Piece]:
     at = 0
     for i, piece in enumerate(pieces):
         if at + piece.entries > entry:
-            if entry == at:
-                return list(pieces[i:])
-            return [piece.cut(entry - at)[1], *pieces[i + 1 :]]
+            return [piece if entry == at else piece.after(entry - at), *pieces[i + 1 :]]
         at += piece.entries
     return []
