@@ -43,7 +43,7 @@ class Panel:
 
     title: str
     says: str
-    questions: tuple[Flux, ...] | tuple[PromQL, ...]
+    questions: tuple[Flux | PromQL, ...]
     unit: str = "short"
     kind: str = "timeseries"
     width: int = 12

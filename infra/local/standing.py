@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from schemas.errors import UsageError
 
 RECIPES: dict[str, Recipe] = {"kafka": KAFKA, "influx": INFLUX, "prometheus": PROMETHEUS}
 SERVERS: dict[str, Callable[..., LocalServer]] = {"kafka": KafkaServer, "influx": InfluxServer, "prometheus": PrometheusServer}
+
+
+ALERTS = Path(__file__).resolve().parents[1] / "prometheus" / "alerts.yml"
+FLOWS = ("trading", "signals", "book", "venue", "record")
 
 
 def default_data() -> Path:
@@ -39,8 +44,24 @@ def standing(name: str, data: Path) -> LocalServer:
     return SERVERS[name](data.resolve() / name, detached=True)
 
 
-def up(names: Sequence[str], data: Path, say: Say) -> list[LocalServer]:
-    """Starts servers, fetched first where they are missing, and returns them when all answer.
+def watching(runs: Sequence[Path]) -> str:
+    """The configuration of a Prometheus that asks the processes of these run folders while they run, and has the alert rules.
+
+    Each running process says in its run folder where it listens (flows/live/health.py). Every JSON text is YAML too.
+    """
+    files = [str(run.resolve() / "health.json") for run in runs]
+    job = {"job_name": "spiketape", "honor_labels": True, "file_sd_configs": [{"files": files, "refresh_interval": "5s"}]}
+    often = {"scrape_interval": "5s", "evaluation_interval": "5s"}
+    return json.dumps({"global": often, "rule_files": [str(ALERTS)], "scrape_configs": [job] if files else []}, indent=1)
+
+
+def default_runs(deployment: str) -> list[Path]:
+    """Where the flows of a deployment have their run folders when nothing else is said."""
+    return [Path("runs") / f"{deployment}-{flow}" for flow in FLOWS]
+
+
+def up(names: Sequence[str], data: Path, say: Say, runs: Sequence[Path] = ()) -> list[LocalServer]:
+    """Starts servers, fetched first where they are missing, and returns them when all answer. Prometheus watches the processes of `runs`.
 
     If one cannot start, those that this call has started are stopped. Raises RefusedError where one of them runs there already.
     """
@@ -49,7 +70,10 @@ def up(names: Sequence[str], data: Path, say: Say) -> list[LocalServer]:
     started: list[LocalServer] = []
     try:
         for name in names:
-            started.append(standing(name, data).start())
+            server = standing(name, data)
+            if isinstance(server, PrometheusServer):
+                server.config = watching(runs)
+            started.append(server.start())
             say(f"{name}: answers at port {started[-1].port}, data in {started[-1].data}")
     except BaseException:
         down([s.name for s in started], data, say)

@@ -11,15 +11,20 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from flows.live.health import HealthServer
+from flows.live.watchdog import Progress
 from infra.local import InfluxServer, KafkaServer, PrometheusServer, ServerError, promtool
 from infra.local.influx_build import INFLUX
 from infra.local.process import Identity
 from infra.local.prometheus_build import PROMETHEUS
+from infra.local.standing import watching
+from operators.timeline.live import Live
 from schemas.errors import RefusedError
 from tests.servers import home
 
@@ -191,6 +196,27 @@ def test_prometheus_takes_another_configuration_and_refuses_a_wrong_one(promethe
         prometheus.reload("scrape_configs: 7\n")
 
 
+def test_prometheus_watches_a_process_from_when_it_says_where_it_listens(tmp_path: Path, prometheus: PrometheusServer) -> None:
+    def asked_of(path: str) -> Any:
+        with urllib.request.urlopen(f"{prometheus.url}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    prometheus.reload(watching([tmp_path / "not-yet", tmp_path]).replace('"5s"', '"200ms"'))
+    assert {r["name"] for g in asked_of("rules")["groups"] for r in g["rules"]} > {"ProcessDown", "ComponentFailing"}
+    live = Live()
+    server = HealthServer(live, Progress(live, 60.0), "127.0.0.1", 0, "spiketape", "book")
+    server.start()
+    try:
+        server.announce(tmp_path / "health.json")
+        until = time.monotonic() + 60
+        while not (found := asked_of('query?query=up{job="spiketape",flow="book"}==1')["result"]):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert found[0]["metric"]["instance"] == server.url.removeprefix("http://")
+    finally:
+        server.stop()
+
+
 def test_promtool_is_there() -> None:
     home(PROMETHEUS)
     assert "promtool" in subprocess.run([promtool(), "--version"], capture_output=True, text=True, check=True).stdout
@@ -248,6 +274,9 @@ def test_pid_given_anew_to_another_process_is_not_taken_for_the_server(tmp_path:
 PARENT = """
 import sys, time
 from pathlib import Path
+from typing import Any
+from flows.live.health import HealthServer
+from flows.live.watchdog import Progress
 from infra.local import InfluxServer, KafkaServer, PrometheusServer
 
 servers = [kind(Path(sys.argv[1]) / kind.name).start() for kind in (KafkaServer, InfluxServer, PrometheusServer)]
