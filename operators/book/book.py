@@ -47,7 +47,7 @@ from operators.book.scan_kernels import (
     revalue,
 )
 from operators.book.ways import Ways
-from operators.orders import Order
+from operators.orders import Order, Reported
 from operators.portfolio import (
     CurrencyError,
     MoneyOverflowError,
@@ -154,7 +154,9 @@ class Book:
 
     def _next_due(self, state: State) -> int:
         """The first slice that must be looked at if nothing is reported or signalled before."""
-        due_ns = min((deal["due_ns"] for deal in state["deals"].values()), default=FOREVER_NS)
+        due_ns = FOREVER_NS
+        for deal in state["deals"].values():
+            due_ns = min(due_ns, deal["due_ns"])
         due = self._slice_of(due_ns)
         if state["marking"]:
             due = min(due, state["marking"][0][0])
@@ -175,9 +177,8 @@ class Book:
         for wish in wishes:
             self._wish(state, desk, wish)
         deals = state["deals"]
-        for symbol in sorted(deals):
-            if desk.now >= deals[symbol]["due_ns"]:
-                self.ways.advance(state, desk, symbol, deals[symbol])
+        for symbol in sorted(s for s, deal in deals.items() if desk.now >= deal["due_ns"]):
+            self.ways.advance(state, desk, symbol, deals[symbol])
         if state["mode"] == Mode.REDUCED:
             self._reduce(state, desk)
         self._mark_out(state, k)
@@ -196,19 +197,18 @@ class Book:
     # reports
 
     def _report(self, state: State, desk: Desk, report: Report) -> None:
-        order = desk.receive(report)
+        order, r = desk.receive(report)
         if order is None or report.kind == ReportKind.ACK:
             return
         symbol, n = order.symbol, order.order_n
         deal: Deal | None = state["deals"].get(symbol)
-        r = report.fields()
         kind = report.kind
         if deal is None:
             if kind != ReportKind.FILL:
                 return
             deal = state["deals"][symbol] = stray_deal(order.side)
         if kind == ReportKind.FILL:
-            trade = (order.side, r["price"], r["quantity"])
+            trade = (order.side, r.price, r.quantity)
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
                 self._fill(state, desk, deal, order, report, r)
         elif kind == ReportKind.TRIGGERED:
@@ -225,7 +225,7 @@ class Book:
         state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
         deal["due_ns"] = 0
 
-    def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: dict[str, int]) -> None:
+    def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: Reported) -> None:
         symbol, side = order.symbol, order.side
         market = self.markets[symbol]
         if not market.listing.same_currency:
@@ -234,7 +234,7 @@ class Book:
                 "make the instrument not tradeable or keep its own account"
             )
             raise CurrencyError(msg)
-        ts_ns, price, quantity, liquidity = r["ts_ns"], r["price"], r["quantity"], r["liquidity"]
+        ts_ns, price, quantity, liquidity = r.ts_ns, r.price, r.quantity, r.liquidity
         scale = market.listing.scale
         notional = price * quantity * scale
         fee = market.fees.charge(account_of(deal, order.order_n)["fees"], side, quantity, notional, liquidity)
@@ -243,7 +243,7 @@ class Book:
         state["money"][BASE2] -= 2 * (side * notional + fee)
         state["weight"][symbol] = position["quantity"] * scale
         revalue(state["market"], state["weight"], state["money"])
-        desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, r["queue_ahead"], symbol, side, liquidity)
+        desk.rows.execution(desk.k, ts_ns, order.order_n, quantity, price, fee, r.queue_ahead, symbol, side, liquidity)
         bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
         desk.rows.position(desk.k, desk.now, symbol, position, bid + ask, scale, market.listing.size_exponent)
         tally = tally_of(state, symbol)

@@ -49,8 +49,8 @@ class Entrance:
         bid, ask, _, _, quote_ts = state["market"][symbol].tolist()
         quoted = bid > 0 and quote_ts >= opens
         price = stop = quantity = 0
-        money = state["money"]
-        equity2 = int(money[LAST2])
+        money = state["money"].tolist()
+        equity2 = money[LAST2]
         if quoted:
             price = market.passive(side, bid, ask) if self.passive else (ask if side > 0 else bid)
             distance = max(self.risk.stop_spreads * (ask - bid), self.risk.stop_min_ticks * market.price_tick)
@@ -65,10 +65,10 @@ class Entrance:
             stop=stop,
             quoted=quoted,
             held=0,
-            others2=int(money[EXPOSURE2]) + self._in_flight2(state, desk),
+            others2=money[EXPOSURE2] + self._in_flight2(state, desk),
             equity2=equity2,
-            peak2=int(money[PEAK2]),
-            day2=int(money[DAY2]),
+            peak2=money[PEAK2],
+            day2=money[DAY2],
             mode=state["mode"],
             open_orders=sum(len(deal["working"]) for deal in state["deals"].values()),
             session_left_ns=closes - desk.now if inside else 0,
@@ -123,7 +123,6 @@ class Entrance:
         for symbol, deal in state["deals"].items():
             entry = desk.live(deal["entry"])
             if entry is not None:
-                bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
-                price2 = 2 * entry.price or bid + ask
+                price2 = 2 * entry.price or sum(state["market"][symbol, BID : ASK + 1].tolist())
                 total += entry.leaves * price2 * self.markets[symbol].listing.scale
         return total

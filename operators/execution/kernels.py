@@ -48,6 +48,7 @@ def look(
     ticks: Any,
     slices: Any,
     gate: Any,
+    near: int,
     start: int,
     until: int,
     orders: Any,
@@ -61,17 +62,30 @@ def look(
     cdf: Any,
     quantile: Any,
     out: Any,
-) -> tuple[int, int, int, bool]:
+) -> tuple[int, int, int, bool, int]:
     """`scan` of slices [start, until) that leaves the first `n` rows of `orders` and `market` as they are.
 
-    What becomes of them is written to `ahead` and `ahead_market`; `onwards`: these already stand at `start`.
+    What becomes of them is written to `ahead` and `ahead_market`; `onwards`: these already stand at `start`. `near`: a place not after
+    the first tick of slice `start`; that place is returned after what `scan` returns.
     """
     if not onwards:
         for j in range(n):
             ahead[j] = orders[j]
         ahead_market[0] = market[0]
-    first = np.searchsorted(slices, start)
-    return scan(ticks, slices, gate, first, until, ahead[:n], ahead_market, sessions, p, cdf, quantile, out)
+    first = first_tick(slices, near, start)
+    status, made, event, alive = scan(ticks, slices, gate, first, until, ahead[:n], ahead_market, sessions, p, cdf, quantile, out)
+    return status, made, event, alive, first
+
+
+@njit(cache=True)
+def first_tick(slices: Any, near: int, start: int) -> int:
+    """Place of the first tick of slice `start` or later, found by steps that double from `near`, a place not after it."""
+    step = 1
+    while near + step <= slices.size and slices[near + step - 1] < start:
+        near += step
+        step *= 2
+    end = min(near + step, slices.size)
+    return near + int(np.searchsorted(slices[near:end], start))
 
 
 @njit(cache=True)
@@ -345,14 +359,18 @@ def last_quote_before(ticks: Any, stop: int) -> int:
 
 
 @njit(cache=True)
-def see_last_quote(ticks: Any, slices: Any, gate: Any, stop: int, last: Any, orders: Any, market: Any, sessions: Any, p: Any) -> None:
-    """Takes over the last quote before place `stop`, or the one noted in `last` (LAST_QUOTE (1,)), after a time without reading.
+def see_last_quote(
+    ticks: Any, slices: Any, gate: Any, near: int, at: int, last: Any, orders: Any, market: Any, sessions: Any, p: Any
+) -> None:
+    """Takes over the last quote before slice `at`, or the one noted in `last` (LAST_QUOTE (1,)), after a time without reading.
+
+    `near`: a place not after the first tick of slice `at`.
 
     If that is still the quote at which the market stands, everything stays; what was taken of a side, as long as that side shows
     the same in the same session.
     """
     m = market[0]
-    i = last_quote_before(ticks, stop)
+    i = last_quote_before(ticks, first_tick(slices, near, at))
     if i >= 0:
         x = ticks[i]
         t, seq, flags, bid_at, ask_at = max(x.ts_ns, slices[i] * p[0].slice_ns), np.int64(x.seq), gate[i], x.venue, ask_venue(x)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,10 @@ UNKNOWN_EXEC_N: Final = 2**32 - 1
 """`exec_n` of the report that a cancelled order is not known (any more)."""
 
 REQUEST: Final = np.dtype([(name, "u1", (6,)) if name == "pad" else (name, ORDER_REQUEST[name].str) for name in ORDER_REQUEST.names or ()])
-"""ORDER_REQUEST with a padding that compiled code can type: `requests.view(REQUEST)`."""
+"""ORDER_REQUEST with a padding that compiled code can type: `np.frombuffer(requests.tobytes(), REQUEST)`."""
+
+REQUEST_HEAD: Final = Struct("<2q32xI5xB6x")
+"""(order_n, sent_ts_ns, symbol, account) of an ORDER_REQUEST record."""
 
 _CANCEL = int(Operation.CANCEL)
 _GTD = int(TimeInForce.GTD)

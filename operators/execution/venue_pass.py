@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from operators.execution.kernels import OUT_FULL, look, note_last_quotes, see_last_quote
 from operators.execution.layout import MARKET, NEVER, VENUE_ORDER
-from operators.execution.request_kernels import REQUEST, any_alive, enter, forget
+from operators.execution.request_kernels import REQUEST, REQUEST_HEAD, any_alive, enter, forget
 from operators.execution.window import TickWindow
 from operators.timeline.stage import State
 from schemas.errors import InstrumentError
@@ -34,11 +34,12 @@ class _Desk:
 
     The first `rows` of `orders`, and `market`, are committed up to slice `done`. `through` > `done`: `ahead` and `ahead_market` are
     how they stand at slice `through`, found by a scan that met `event` in its last slice, with `reports`, or none (-1); `alive`
-    says whether anything can still happen after it.
+    says whether anything can still happen after it. `near`: a place among the symbol's ticks not after slice `done`.
     """
 
     account: int
     symbol: int
+    near: int
     orders: npt.NDArray[np.void]
     rows: int
     market: npt.NDArray[np.void]
@@ -108,13 +109,13 @@ class VenuePass:
         Raises ValueError for a request of another slice, InstrumentError for a symbol id that the tape does not have.
         """
         venue, next_order = self._venue, self._state["next_order"]
-        fields = requests.view(REQUEST)
-        heads = zip(*(requests[name].tolist() for name in ("sent_ts_ns", "account", "symbol", "order_n")), strict=True)
-        for i, (sent, account, symbol, order_n) in enumerate(heads):
+        raw = requests.tobytes()
+        fields = np.frombuffer(raw, REQUEST)
+        for i, (order_n, sent, symbol, account) in enumerate(REQUEST_HEAD.iter_unpack(raw)):
             if sent // venue.slice_ns != self.at:
                 msg = f"order {order_n}: sent in slice {sent // venue.slice_ns}, but the venue stands at slice {self.at}"
                 raise ValueError(msg)
-            if symbol >= len(venue.instruments.instruments):
+            if symbol >= len(venue.sessions):
                 msg = f"order {order_n}: no instrument has the id {symbol}, there are {len(venue.instruments.instruments)}"
                 raise InstrumentError(msg)
             desk = self._desk(account, symbol)
@@ -210,13 +211,12 @@ class VenuePass:
     def _scan(self, desk: _Desk, until: int) -> None:
         """Scans on from where the desk's last scan ended, or from its committed state, up to `until` or the first event."""
         venue, symbol = self._venue, desk.symbol
-        x = self._window.of(symbol)
+        ticks = self._window.of(symbol)
         start = max(desk.through, desk.done)
         while True:
-            status, made, event, alive = look(
-                x.ticks,
-                x.slices,
-                x.gate,
+            status, made, event, alive, first = look(
+                *ticks,
+                desk.near,
                 start,
                 until,
                 desk.orders,
@@ -235,6 +235,8 @@ class VenuePass:
                 break
             self._out = np.zeros(2 * len(self._out), EXECUTION_REPORT)
             start = desk.done
+        if start == desk.done:
+            desk.near = first
         desk.event, desk.alive = event, alive
         desk.through = event + 1 if event >= 0 else until
         if made:
@@ -248,11 +250,12 @@ class VenuePass:
             market["account"], market["symbol"], market["seq"], market["session_close"] = account, symbol, -1, -NEVER
             desk = self._desks[account, symbol] = _opened(account, symbol, np.zeros(0, VENUE_ORDER), market, self.at)
         if not desk.active:
-            x, venue = self._window.of(symbol), self._venue
-            stop = int(np.searchsorted(x.slices, self.at))
+            venue = self._venue
             noted = self._state["quotes"][symbol : symbol + 1]
             resting = desk.orders[: desk.rows]
-            see_last_quote(*x, stop, noted, resting, desk.market, venue.sessions[symbol], venue.parameters[symbol])
+            see_last_quote(
+                *self._window.of(symbol), desk.near, self.at, noted, resting, desk.market, venue.sessions[symbol], venue.parameters[symbol]
+            )
             desk.done = desk.through = self.at
         return desk
 
@@ -265,6 +268,7 @@ def _opened(account: int, symbol: int, orders: npt.NDArray[np.void], market: npt
     return _Desk(
         account,
         symbol,
+        0,
         rows,
         n,
         market,

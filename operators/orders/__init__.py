@@ -2,7 +2,7 @@
 
 from operators.orders.filters import PercentBand, VenueFilters
 from operators.orders.history import SUCCESSORS, Illegal, illegal_rows
-from operators.orders.ledger import RETENTION_NS, Applied, OrderLedger, Outcome, client_order_id
+from operators.orders.ledger import RETENTION_NS, Applied, OrderLedger, Outcome, Reported, client_order_id
 from operators.orders.machine import LEGAL, TERMINAL, IllegalTransition, Order, OrderEvent, advance, next_state
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "OrderLedger",
     "Outcome",
     "PercentBand",
+    "Reported",
     "VenueFilters",
     "advance",
     "client_order_id",

@@ -70,14 +70,17 @@ LEGAL: Final[dict[OrderState, frozenset[OrderEvent]]] = {
 
 TERMINAL: Final = frozenset({S.FILLED, S.CANCELLED, S.REJECTED, S.EXPIRED})
 
+_CONFIRMS: Final = frozenset({E.ACK, E.FILL, E.TRIGGER})
+"""After these the venue is known to have the order."""
+
 _FIXED: Final = {
     E.VALIDATE: S.VALIDATED,
     E.SEND: S.SENT,
     E.REQUEST_CANCEL: S.CANCEL_PENDING,
     E.CANCEL: S.CANCELLED,
-    E.REJECT: S.REJECTED,
     E.EXPIRE: S.EXPIRED,
 }
+"""Where events lead that look at nothing but the state."""
 
 
 class IllegalTransition(ValueError):
@@ -141,7 +144,10 @@ class Order:
 
 def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState:
     """The state after an event; `quantity` of a FILL. Raises IllegalTransition, which names order, state and event."""
-    state, legal = order.state, event in LEGAL[order.state]
+    state = order.state
+    legal = event in LEGAL[state]
+    if legal and event in _FIXED:
+        return _FIXED[event]
     if event == E.FILL:
         legal = legal and 0 < quantity <= order.leaves
     elif event == E.TRIGGER:
@@ -162,9 +168,7 @@ def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState
         return S.ACKNOWLEDGED if order.acknowledged else S.SENT
     if event == E.ACK:
         return S.ACKNOWLEDGED if state == S.SENT else state
-    if event == E.TRIGGER:
-        return state
-    return _FIXED[event]
+    return S.REJECTED if event == E.REJECT else state
 
 
 def advance(order: Order, event: OrderEvent, ts_ns: int, quantity: int = 0) -> OrderState:
@@ -172,7 +176,7 @@ def advance(order: Order, event: OrderEvent, ts_ns: int, quantity: int = 0) -> O
     order.state = next_state(order, event, quantity)
     if event == E.FILL:
         order.filled += quantity
-    if event in (E.ACK, E.FILL, E.TRIGGER):
+    if event in _CONFIRMS:
         order.acknowledged = True
     if order.state in TERMINAL and order.ended_ns < 0:
         order.ended_ns = ts_ns

@@ -62,7 +62,8 @@ class FeeMeter:
 
     def whole(self, side: int, quantity: int, notional: int, liquidity: int) -> int:
         """The fee in 1e-10 of an order that fills at once."""
-        return self.charge(no_fees(), side, quantity, notional, liquidity)
+        maker = notional if liquidity == Liquidity.MAKER else 0
+        return round_half_up(self._total(side, quantity, maker, notional - maker), self.denominator)
 
     def _total(self, side: int, shares: int, maker: int, taker: int) -> int:
         if self.kind == "none":

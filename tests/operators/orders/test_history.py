@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.orders import IllegalTransition, Order, OrderEvent, OrderLedger, VenueFilters, advance, illegal_rows
+from operators.orders import IllegalTransition, Order, OrderEvent, OrderLedger, Reported, VenueFilters, advance, illegal_rows
 from operators.orders.history import SUCCESSORS
 from schemas.orders import EXECUTION_REPORT, Reason, ReportKind
 from schemas.tables import OrderState, OrderType, Side
@@ -42,7 +42,7 @@ def test_whatever_is_reported_the_ledger_tells_a_legal_story(reports):
             ledger.cancel(order, 2, 2, Reason.CANCEL_SIGNAL)
         r = np.zeros(1, EXECUTION_REPORT)
         r["exec_n"], r["kind"], r["quantity"] = exec_n, kind, quantity
-        ledger.apply(r[0], 3, 3)
+        ledger.apply(Reported.of(r.tobytes()), 3, 3)
     assert illegal_rows(ledger.drain().a) == []
 
 
@@ -54,7 +54,7 @@ def story():
     for exec_n, quantity in enumerate((0, 4, 6)):
         r = np.zeros(1, EXECUTION_REPORT)
         r["exec_n"], r["kind"], r["quantity"] = exec_n, ReportKind.FILL if quantity else ReportKind.ACK, quantity
-        ledger.apply(r[0], 3, 3)
+        ledger.apply(Reported.of(r.tobytes()), 3, 3)
     return ledger.drain().a
 
 

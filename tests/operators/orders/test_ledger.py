@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from operators.orders import RETENTION_NS, IllegalTransition, OrderLedger, Outcome, VenueFilters, client_order_id
+from operators.orders import RETENTION_NS, IllegalTransition, OrderLedger, Outcome, Reported, VenueFilters, client_order_id
 from schemas.instruments import Instrument
-from schemas.orders import EXECUTION_REPORT, POST_ONLY, Operation, Reason, ReportKind, TimeInForce
+from schemas.orders import EXECUTION_REPORT, ORDER_REQUEST, POST_ONLY, Operation, Reason, ReportKind, TimeInForce
 from schemas.tables import OrderState, OrderType, Side
 
 FILTERS = VenueFilters.of(Instrument(symbol="A", price_exponent=2, size_exponent=0, tick_size=1, lot_size=1))
@@ -19,7 +19,7 @@ S, K = OrderState, ReportKind
 def report(n, exec_n, kind, quantity=0, reason=Reason.NONE):
     r = np.zeros(1, EXECUTION_REPORT)
     r["order_n"], r["exec_n"], r["kind"], r["quantity"], r["reason"] = n, exec_n, kind, quantity, reason
-    return r[0]
+    return Reported.of(r.tobytes())
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_order_from_its_making_to_its_last_fill(ledger):
         3, OrderType.LIMIT, Side.BUY, 100, 1000, 9, price=995, time_in_force=TimeInForce.GTD, flags=POST_ONLY, expires_ts_ns=5
     )
     ledger.validate(order, FILTERS, 1000, 9)
-    request = ledger.send(order, 1000, 9)
+    request = np.frombuffer(ledger.send(order, 1000, 9), ORDER_REQUEST)[0]
     assert {n: request[n].item() for n in request.dtype.names if n != "pad"} == {
         "order_n": 0,
         "sent_ts_ns": 1000,
@@ -115,7 +115,7 @@ def test_overfill_is_refused_whole(ledger):
 
 def test_late_fill_after_the_cancel_is_booked_with_its_reason(ledger):
     order = sent(ledger)
-    request = ledger.cancel(order, 1500, 14, Reason.CANCEL_TIMEOUT)
+    request = np.frombuffer(ledger.cancel(order, 1500, 14, Reason.CANCEL_TIMEOUT), ORDER_REQUEST)[0]
     assert (request["op"], request["order_n"], request["sent_ts_ns"], request["symbol"]) == (Operation.CANCEL, 0, 1500, 3)
     ledger.apply(report(0, 1, K.CANCELLED, reason=Reason.CANCEL_REQUESTED), 2000, 19)
     assert ledger.apply(report(0, 0, K.FILL, 40, Reason.FILL_MAKER), 2100, 20) == (Outcome.APPLIED, order, 40)
@@ -185,3 +185,9 @@ def test_state_survives_and_drops_the_long_finished(ledger):
 
 def test_client_order_id_is_a_function_of_the_input():
     assert client_order_id("spiketape", "main", 17) == "spiketape-main-17"
+
+
+def test_a_report_has_the_fields_of_its_record():
+    r = np.zeros(1, EXECUTION_REPORT)
+    r.view(np.uint8)[:] = np.arange(1, EXECUTION_REPORT.itemsize + 1)
+    assert Reported.of(r.tobytes())._asdict() == {name: r[0][name].item() for name in EXECUTION_REPORT.names if name != "pad"}
