@@ -89,7 +89,9 @@ class Progress:
             unread = sum(dict(live.lag_messages).values())
             why = f"nothing has moved past slice {at} for {still_s:.0f} s, with {unread} messages to read and marks up to slice {low}"
             return Finding(Standing.STALLED, (why,), still_s)
-        return Finding(Standing.MOVING if self._at is not None else Standing.STARTING, (), still_s)
+        if self._at is None:
+            return Finding(Standing.STARTING, ("no slice is done yet",), still_s)
+        return Finding(Standing.MOVING, (), still_s)
 
 
 def reached(live: Live) -> tuple[int | None, int | None]:
