@@ -135,19 +135,20 @@ class Deployment:
         """The flows, with a signals process for each list of partitions."""
         for listed in partitions:
             self.add_signals(listed, self.folder / f"signals-{listed}")
-        self.add("venue", *self._flow("venue", "venue"), "--set", "kafka.transaction_ms=0")
-        self.add("book", *self._flow("book", "book"), "--set", "kafka.transaction_ms=0", "--sink", self.sinks)
+        self.add("venue", *self.flow("venue", "venue"), "--set", "kafka.transaction_ms=0")
+        self.add("book", *self.flow("book", "book"), "--set", "kafka.transaction_ms=0", "--sink", self.sinks)
 
     def add_signals(self, partitions: str, out: Path) -> Member:
         """A signals process."""
-        return self.add(f"signals {partitions}", *self._flow("signals", out.name), "--partitions", partitions)
+        return self.add(f"signals {partitions}", *self.flow("signals", out.name), "--partitions", partitions)
 
     def add_producer(self, speed: float | None) -> Member:
         """Plays the tape; started again it goes on where the log ends."""
         throttle = [] if speed is None else ["--speed", str(speed)]
         return self.add("produce", "produce", str(self.tape), *throttle)
 
-    def _flow(self, flow: str, out: str) -> list[str]:
+    def flow(self, flow: str, out: str) -> list[str]:
+        """The command line of a flow with its run folder in this deployment's."""
         extra = [part for setting in self.settings for part in ("--set", setting)]
         return ["run", flow, "--out", str(self.folder / out), "--epoch-s", str(self.epoch_s), *extra]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from influxdb_client import InfluxDBClient, WriteOptions
@@ -26,6 +26,7 @@ from operators.sinks.influx.client import InfluxClient, Meaning
 from operators.sinks.influx.lines import cut
 from schemas.ranges import SliceOut
 from schemas.settings import Settings
+from schemas.tables import Rows
 
 NAME = "influx_points"
 POINTS = 400_000
@@ -47,7 +48,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
             alone.append(lines.count / _by_hand(server, lines, f"hand-{run}", lines.count))
     own, peer, alone = own[1:], peer[1:], alone[1:]
     note = (
-        f"{lines.count:,} points of nine measurements, {len(lines.content) / lines.count:.0f} bytes each, from rows to the server's answer; "
+        f"{lines.count:,} points of nine measurements, {len(lines.content) / lines.count:.0f} bytes each, from rows to the last answer; "
         f"the same lines sent by hand, nothing else: {statistics.median(alone):,.0f} points a second, which is the server's own speed here"
     )
     value, beside = statistics.median(own), statistics.median(peer)
@@ -59,7 +60,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     }  # fmt: skip
 
 
-def lines_of(said: list[object]) -> Lines:
+def lines_of(said: Sequence[Rows | SliceOut]) -> Lines:
     """All lines of what a flow says."""
     rows, seconds = RowPoints(instruments(), codebook()), SecondPoints(instruments(), Settings(), {"input": 64, "hidden": 128})
     made: list[Lines] = []
@@ -73,7 +74,7 @@ def _bucket(server: InfluxServer, name: str) -> Settings:
     return settings_for(server, bucket)
 
 
-def _by_sink(server: InfluxServer, said: list[object], spool: Path, name: str, count: int) -> float:
+def _by_sink(server: InfluxServer, said: Sequence[Rows | SliceOut], spool: Path, name: str, count: int) -> float:
     settings = _bucket(server, name)
     began = time.perf_counter()
     writer = writer_for(settings, spool)

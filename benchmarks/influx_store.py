@@ -55,11 +55,12 @@ def writer_for(settings: Settings, folder: Path, live: Any = None) -> Writer:
     return Writer(settings, instruments(), codebook(), NEURONS, folder, live=live)
 
 
-def _rows(table: str, key: str, count: int, **fields: npt.NDArray[Any] | int) -> list[Rows]:
+def _rows(table: str, key: str, count: int, over_slices: int, **fields: npt.NDArray[Any] | int) -> list[Rows]:
+    """Rows spread evenly over a stretch of slices, several at the same time where they are more."""
     a = np.zeros(count, TABLES[table])
     n = np.arange(count)
-    a["n"], a["slice"] = n, FIRST_SLICE + n // 4
-    a["ts_ns"] = a["slice"] * 100_000_000 + n % 4 * 1_000_003
+    a["n"], a["slice"] = n, FIRST_SLICE + n * over_slices // count
+    a["ts_ns"] = a["slice"] * 100_000_000
     for name, values in fields.items():
         a[name] = values
     return [Rows(table, key, a[i : i + PIECE]) for i in range(0, count, PIECE)]
@@ -67,19 +68,20 @@ def _rows(table: str, key: str, count: int, **fields: npt.NDArray[Any] | int) ->
 
 def values(points: int) -> list[Rows | SliceOut]:
     """What a flow says that becomes about so many points: 17.5% quotes, 35% spikes, 17.5% pipeline, 10% equity, 10% signals, 5% orders,
-    5% executions.
+    5% executions. Seconds and equity are dense; orders, executions and signals spread over 24 days.
     """
     n = np.arange(points // 10)
+    days = 24 * 864_000
     made: list[Rows | SliceOut] = []
-    made += _rows("equity", "main", n.size, equity_e10=10**15 + n * 7_919_311, drawdown_e8=n % 99_991, exposure_e10=n * 1_048_573)
+    made += _rows("equity", "main", n.size, 10 * n.size, equity_e10=10**15 + n * 7_919_311, drawdown_e8=n % 99_991, exposure_e10=n * 1_048_573)
     orders = n[: n.size // 2]
     shown = {"symbol": orders % SYMBOLS, "side": 1 - 2 * (orders % 2), "price": 1_000_000 + orders % 99_991 * 100, "quantity": orders % 977}
-    made += _rows("orders", "main", orders.size, order_n=orders // 4, state=1 + orders % 6, **shown)
-    made += _rows("executions", "main", orders.size, order_n=orders, fee_e10=orders * 104_729 % 10**10, **shown)
+    made += _rows("orders", "main", orders.size, days, order_n=orders // 4, state=1 + orders % 6, **shown)
+    made += _rows("executions", "main", orders.size, days, order_n=orders, fee_e10=orders * 104_729 % 10**10, **shown)
     for i in range(SYMBOLS):
         own = n[: n.size // SYMBOLS]
         made += _rows(
-            "signals", f"SYM{i:02d}", own.size, symbol=i, action=own % 3 - 1, score_e6=own * 31 % 10**6, confidence_e6=own % 10**6
+            "signals", f"SYM{i:02d}", own.size, days, symbol=i, action=own % 3 - 1, score_e6=own * 31 % 10**6, confidence_e6=own % 10**6
         )
     seconds = points * 7 // (40 * SYMBOLS)
     for i, one in enumerate(instruments().instruments):

@@ -29,6 +29,7 @@ from operators.sources.kafka.position import POSITION_VERSION
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.stage import shard_places
 from schemas.order_wire import BookTurn, decode_venue_turn
+from schemas.ranges import SliceOut
 from schemas.settings import load_settings
 from schemas.slice_wire import decode_slice_out
 from schemas.ticks import END, shard_key
@@ -56,17 +57,26 @@ def wire(process: Process, options: Options) -> Wired:
     def ended() -> bool:
         return bool(over)
 
-    def source(step: str, topic: str, partitions: Sequence[int], decode: Callable[[bytes], tuple[str, Any]]) -> KafkaSource:
+    def source(
+        step: str,
+        topic: str,
+        partitions: Sequence[int],
+        decode: Callable[[bytes], tuple[str, Any]],
+        reaches: Callable[[Any], int] | None = None,
+    ) -> KafkaSource:
         def decoded(_partition: int, message: Message) -> list[Keyed]:
             return [decode(message.value() or b"")]
 
-        stream = MessageStream(topic, partitions, decoded, ended)
+        stream = MessageStream(topic, partitions, decoded, ended, reaches)
         return KafkaSource(step, settings, f"{process.client}.{step}", stream, drain, credit, meters, live)
 
     def said(content: bytes) -> tuple[str, Any]:
         out = decode_slice_out(content)
         live.mark(f"{SLICES}/{out.shard % settings.partitions}", min(out.hi, END))
         return shard_key(out.shard), out
+
+    def reached(out: SliceOut) -> int:
+        return out.hi
 
     def told(content: bytes) -> tuple[str, Any]:
         return settings.account.id, decode_venue_turn(content)
@@ -82,7 +92,7 @@ def wire(process: Process, options: Options) -> Wired:
         return item
 
     flow = Dataflow(NAME)
-    slices = poison_apart("sound_slices", op.input("slices", flow, source("slices", SLICES, range(settings.partitions), said)))
+    slices = poison_apart("sound_slices", op.input("slices", flow, source("slices", SLICES, range(settings.partitions), said, reached)))
     reports = poison_apart("sound_reports", op.input("reports", flow, source("reports", REPORTS, (0,), told)))
     control = op.input("control", flow, command_source(process, ended))
     accounts: dict[str, Any] = {}

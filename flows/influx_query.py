@@ -130,7 +130,7 @@ def _equity(store: Store, given: Mapping[str, str]) -> Answer:
 
 
 def _fills(store: Store, given: Mapping[str, str]) -> Answer:
-    columns = ("time", "account", "symbol", "side", "price", "quantity", "fee", "order_n")
+    columns = ("time", "account", "symbol", "side", "price", "quantity", "fee")
     if given["day"]:
         try:
             begin = datetime.strptime(given["day"], "%Y-%m-%d").replace(tzinfo=UTC)
@@ -143,7 +143,9 @@ def _fills(store: Store, given: Mapping[str, str]) -> Answer:
             return _answer(columns, [])
         begin = datetime.fromtimestamp(last // SECOND_NS, UTC).replace(hour=0, minute=0, second=0)
     day = (f"{t:%Y-%m-%dT00:00:00Z}" for t in (begin, begin + timedelta(days=1)))
-    rows = store.flux(store.points("execution", *day, account=given["account"], symbol=given["symbol"]))
+    wanted = '|> filter(fn: (r) => r._field == "price" or r._field == "quantity" or r._field == "fee")'
+    kept = '|> keep(columns: ["_time", "_field", "_value", "account", "symbol", "side"])'
+    rows = store.flux(f"{store.points('execution', *day, account=given['account'], symbol=given['symbol'])} {wanted} {kept}")
     return _answer(columns, _pivoted(rows, ("account", "symbol", "side")))
 
 
@@ -210,12 +212,17 @@ def _answer(columns: tuple[str, ...], rows: Iterable[Row]) -> Answer:
 
 
 def _pivoted(rows: Iterable[Row], tags: Sequence[str]) -> list[Row]:
-    """One row for each point, in the order of time, from one row for each of its fields."""
+    """One row for each point, in the order of time, from one row for each of its fields.
+
+    Times of the server sort as text without their last letter: 00Z, 00.5Z, 01Z.
+    """
     points: dict[tuple[str, ...], Row] = {}
     for r in rows:
-        named = {"time": r["_time"], **{t: r[t] for t in tags}}
-        points.setdefault(tuple(named.values()), named)[r["_field"]] = r["_value"]
-    return sorted(points.values(), key=lambda p: (time_ns(p["time"]), *(p[t] for t in tags)))
+        place = (r["_time"][:-1], *(r[t] for t in tags))
+        if place not in points:
+            points[place] = {"time": r["_time"], **{t: r[t] for t in tags}}
+        points[place][r["_field"]] = r["_value"]
+    return [points[place] for place in sorted(points)]
 
 
 def _number(given: Mapping[str, str], name: str, least: int, most: int) -> int:

@@ -31,6 +31,8 @@ from schemas.ticks import END
 from schemas.topics import REQUESTS
 
 NAME = "venue"
+BATCH_TICKS = 4096
+"""Read at once of a partition. What the book has not decided yet waits in the venue's state, which each epoch writes down."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def wire(process: Process, options: Options) -> Wired:
         return item
 
     stream = TickStream(settings, instruments, shards, tuple(range(settings.partitions)), live)
-    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start)
+    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start, BATCH_TICKS)
     turns = MessageStream(REQUESTS, (0,), asked, ended)
     requests = KafkaSource("requests", settings, f"{process.client}.requests", turns, drain, process.credit(), meters, Live())
     flow = Dataflow(NAME)

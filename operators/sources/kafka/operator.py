@@ -72,7 +72,10 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
                     held_back = True
                     continue
                 items = stream.decode(p, log.take(p, s.batch_bytes))
-                self._count(p, items)
+                self._count(items)
+                reached = stream.slice_of(p)
+                if items and reached is not None:
+                    s.credit.sent(p, reached)
                 out += items
                 if stream.ended(p):
                     log.stop(p)
@@ -118,14 +121,11 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
         self._turn = (self._turn + 1) % len(partitions)
         return partitions[self._turn :] + partitions[: self._turn]
 
-    def _count(self, partition: int, items: list[Keyed]) -> None:
+    def _count(self, items: list[Keyed]) -> None:
         s = self._source
-        batches = [v for _, v in items if isinstance(v, TickBatch)]
-        ticks = sum(b.ticks.size for b in batches)
+        ticks = sum(v.ticks.size for _, v in items if isinstance(v, TickBatch))
         self._meter.items += ticks or len(items)
         s.ticks_this_attempt += ticks
-        if batches:
-            s.credit.sent(partition, max(int(b.slices[-1]) for b in batches))
 
 
 class KafkaSource(FixedPartitionedSource[Keyed, bytes]):

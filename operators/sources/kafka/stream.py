@@ -79,7 +79,8 @@ class Stream(Protocol):
 class MessageStream:
     """A stream whose messages stand each for itself: `decode_one(partition, message)` gives a message's items.
 
-    A message for which it raises WireError becomes a Poison, keyed by its place. `until`: whether the stream is at its end.
+    A message for which it raises WireError becomes a Poison, keyed by its place. `until`: whether the stream is at its end. `reaches`:
+    the slice before which an item says everything, where messages are ranges: with it the stream is held back by what is under way.
     """
 
     version = 1
@@ -90,9 +91,12 @@ class MessageStream:
         partitions: Sequence[int],
         decode_one: Callable[[int, Message], Sequence[Keyed]],
         until: Callable[[], bool] | None = None,
+        reaches: Callable[[Any], int] | None = None,
     ) -> None:
         self.topic = topic
         self.partitions = tuple(partitions)
+        self._reaches = reaches
+        self._reached: dict[int, int] = {}
         self._decode_one = decode_one
         self._until = until
 
@@ -107,6 +111,9 @@ class MessageStream:
                 out.extend(self._decode_one(partition, m))
             except WireError as e:
                 out.append(keyed(poison_of(self.topic, m, e.reason, str(e))))
+        if self._reaches is not None:
+            ranges = [self._reaches(item) for _, item in out if not isinstance(item, Poison)]
+            self._reached[partition] = max(ranges, default=self._reached.get(partition, 0))
         return out
 
     def settled(self) -> list[Keyed]:
@@ -115,8 +122,8 @@ class MessageStream:
     def ended(self, _partition: int) -> bool:
         return False
 
-    def slice_of(self, _partition: int) -> int | None:
-        return None
+    def slice_of(self, partition: int) -> int | None:
+        return self._reached.get(partition)
 
     def time_of(self, _message: Message) -> int | None:
         return None
