@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
 
+import numpy as np
+
 from operators.sinks.kafka.token import Token
 from operators.sinks.ledger import new_part
 from operators.timeline.live import Live
@@ -30,7 +32,7 @@ from schemas.ranges import SliceOut
 from schemas.row_json import RowJson
 from schemas.settings import Settings
 from schemas.slice_wire import CONTENT_SLICES, encode_slice_out
-from schemas.tables import Rows
+from schemas.tables import DeadLetterReason, Rows
 from schemas.ticks import shard_key
 from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, TOPIC_OF_TABLE, row_partition, shard_partition
 from schemas.wire import CONTENT_JSON
@@ -115,6 +117,9 @@ class Outgoing:
             out.append(Record(topic, partition, name, value, _headers(CONTENT_JSON, row_id), row_id))
         self.token.rows[place] = first + len(out)
         self._live.wrote(table, len(out))
+        if table == "dead_letters":
+            for reason, count in zip(*np.unique(fresh.a["reason"], return_counts=True), strict=True):
+                self._live.dead_letter(DeadLetterReason(int(reason)).name.lower(), int(count))
         return out
 
     def _partition(self, table: str, key: str) -> int:

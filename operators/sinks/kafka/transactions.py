@@ -18,7 +18,7 @@ from operators.sinks.kafka.client import FENCED, Outage, cause_of, check_topics,
 from operators.sinks.kafka.outgoing import Record, too_large
 from operators.sinks.kafka.token import Token
 from operators.timeline.live import Live
-from schemas.errors import FencedError, RefusedError
+from schemas.errors import FencedError, RefusedError, StateMismatchError
 from schemas.settings import Settings
 from schemas.topics import TOKENS
 
@@ -222,6 +222,12 @@ class Transactions:
         self._producer.purge()
         attempted = self._committed + 1
         token = self._take_over(mine=True)
+        if token.commit < self._committed:
+            msg = (
+                f"{self._id}: the token in topic {self._tokens} is of transaction {token.commit}, but {self._committed} were committed: "
+                "topics were deleted or restored while this process ran. Restore them, or start over with another deployment name"
+            )
+            raise StateMismatchError(msg)
         if token.commit == attempted:
             self._forget(attempted)
         with self._changed:

@@ -16,12 +16,13 @@ import pytest
 
 from operators.sinks.kafka.operator import KafkaPart
 from operators.timeline.live import Live
+from schemas.errors import BrokerError
 from schemas.order_wire import decode_book_turn
 from schemas.settings import Settings
 from tests.conftest import ROOT
 
 WRITER = Path(__file__).with_name("writer.py")
-KILLS = 12
+KILLS = 8
 ROWS = 1500
 
 
@@ -148,3 +149,41 @@ def test_a_transaction_that_the_broker_gave_up_is_sent_again_by_the_same_process
     part.snapshot()
     assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(23)]
     assert len(topics_of(settings).read("orders", "read_uncommitted")) == 33
+
+
+def test_a_broker_that_stays_away_ends_the_process_and_loses_nothing(
+    on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
+) -> None:
+    broker, settings = on_own_broker("kafka.outage_s=1", "kafka.answer_timeout_s=2", "kafka.transaction_timeout_s=20")
+    part = open_part(settings)
+    part.write_batch([made_rows.rows("orders", "main", 0, 10)])
+    state = part.snapshot()
+    broker.kill()
+    part.write_batch([made_rows.rows("orders", "main", 10, 10)])
+    with pytest.raises(BrokerError, match=r"no success for .*kafka.outage_s is 1.* Nothing is lost"):
+        part.snapshot()
+    with pytest.raises(BrokerError):
+        part.write_batch([made_rows.rows("orders", "main", 20, 1)])
+    with pytest.raises(BrokerError, match="taking over"):
+        open_part(settings, resume=state)
+    broker.start()
+    again = open_part(settings, resume=state)
+    again.write_batch([made_rows.rows("orders", "main", 10, 15)])
+    again.snapshot()
+    assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(25)]
+
+
+def test_a_broker_that_freezes_is_waited_for(
+    on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
+) -> None:
+    broker, settings = on_own_broker("kafka.answer_timeout_s=1")
+    live = Live()
+    part = open_part(settings, live=live)
+    broker.pause()
+    part.write_batch([made_rows.rows("orders", "main", 0, 10)])
+    while live.component("kafka-sink").status != "failing":
+        time.sleep(0.01)
+    broker.resume()
+    part.snapshot()
+    assert live.component("kafka-sink").status == "ok"
+    assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(10)]
