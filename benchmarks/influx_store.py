@@ -73,7 +73,9 @@ def values(points: int) -> list[Rows | SliceOut]:
     n = np.arange(points // 10)
     days = 24 * 864_000
     made: list[Rows | SliceOut] = []
-    made += _rows("equity", "main", n.size, 10 * n.size, equity_e10=10**15 + n * 7_919_311, drawdown_e8=n % 99_991, exposure_e10=n * 1_048_573)
+    made += _rows(
+        "equity", "main", n.size, 10 * n.size, equity_e10=10**15 + n * 7_919_311, drawdown_e8=n % 99_991, exposure_e10=n * 1_048_573
+    )
     orders = n[: n.size // 2]
     shown = {"symbol": orders % SYMBOLS, "side": 1 - 2 * (orders % 2), "price": 1_000_000 + orders % 99_991 * 100, "quantity": orders % 977}
     made += _rows("orders", "main", orders.size, days, order_n=orders // 4, state=1 + orders % 6, **shown)

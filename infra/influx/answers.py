@@ -40,23 +40,25 @@ def parsed(text: str) -> list[Row]:
     """The rows of annotated CSV. Raises InfluxError for an error that the server tells there."""
     rows: list[Row] = []
     types: list[str] = []
-    defaults: list[str] = []
-    names: list[str] | None = None
+    given: list[str] = []
+    columns: list[tuple[str, Callable[[str], Any], Any]] | None = None
     for cells in csv.reader(io.StringIO(text)):
         if not cells:
-            names = None
+            columns = None
         elif cells[0] == "#datatype":
-            types, names = cells[1:], None
+            types, columns = cells[1:], None
         elif cells[0] == "#default":
-            defaults = cells[1:]
+            given = cells[1:]
         elif cells[0].startswith("#"):
             continue
-        elif names is None:
-            names = cells[1:]
-        elif names[0] == "error":
+        elif columns is None:
+            read = [_READ.get(t, str) for t in types]
+            defaults = [r(d) if d else None for r, d in zip(read, given, strict=True)]
+            columns = list(zip(cells[1:], read, defaults, strict=True))
+        elif columns[0][0] == "error":
             msg = f"InfluxDB ended the query with an error: {cells[1]}"
             raise InfluxError(msg)
         else:
-            filled = (cell or default for cell, default in zip(cells[1:], defaults, strict=True))
-            rows.append({n: _READ.get(t, str)(c) if c else None for n, t, c in zip(names, types, filled, strict=True)})
+            del cells[0]
+            rows.append({name: read_one(c) if c else default for c, (name, read_one, default) in zip(cells, columns, strict=True)})
     return rows
