@@ -110,7 +110,7 @@ class ControlDesk:
         except ControlRefusedError as e:
             return Refused(called(command.content), e.reason, e.detail)
         control = state["control"]
-        effective = max(at, self._not_before, 0, *(k for k, _ in control["due"][-1:]))
+        effective = int(max(at, self._not_before, 0, *(k for k, _ in control["due"][-1:])))
         stamped = message.model_copy(update={"effective_slice": effective})
         self._enter(control, stamped, effective)
         return Accepted(effective, stamped)

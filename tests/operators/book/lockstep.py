@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from operators.book import BookStage
 from operators.execution import VenueStage
 from operators.timeline.state import copied
-from schemas.control import Accepted, Refused
+from schemas.control import Accepted, ControlLog, Refused
 from schemas.order_wire import BookTurn, VenueTurn, decode_book_turn, decode_venue_turn, encode_turn
 from schemas.ranges import SliceOut
 from schemas.slice_wire import decode_slice_out, encode_slice_out
@@ -56,7 +56,7 @@ class Process:
         self.make, self.pieces, self.turns, self.decode, self.out = make, pieces, turns, decode, out
         self.stage = make()
         self.state = self.stage.start()
-        self.at = [0, 0]
+        self.at = [0, 0, 0]
         self.snapshots = [self.snapshot()]
 
     def snapshot(self):
@@ -115,10 +115,11 @@ def pieces_of(market, cuts, begin):
     return list(itertools.pairwise(bounds))
 
 
-def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(), log=None, snapshot=0.2):
+def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(), snapshot=0.2):
     """Book and venue apart, over the whole market, in a random order. Returns what `written` does, and Told.
 
-    `acts`: (slice that the book has reached when it comes, Command). The rows include the account's summary, under "summary".
+    `acts`: (slice that the book has reached when it comes, Command); after a crash they come again, and the book is given the log of what
+    was accepted and the slice up to which its turns are out. The rows include the account's summary, under "summary".
     """
     begin = market.first if begin is None else begin
     book_cuts, venue_cuts = (rng.integers(market.first, market.last, cuts).tolist() for _ in range(2))
@@ -137,9 +138,14 @@ def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(
         return make
 
     requests, reports = Topic(exact), Topic(exact)
-    options = {} if log is None else {"log": log}
+    store, judged, crashes = Written(), [], 0
+
+    def make_book():
+        log = ControlLog(tuple(a.message for a in judged if isinstance(a, Accepted)))
+        return BookStage(market.instruments, market.settings, market.shards, log, requests.hi or 0)
+
     book = Process(
-        lambda: BookStage(market.instruments, market.settings, market.shards, **options),
+        make_book,
         [out(lo, hi) for lo, hi in pieces_of(market, book_cuts, begin)],
         reports,
         decode_venue_turn,
@@ -152,20 +158,17 @@ def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(
         decode_book_turn,
         reports,
     )
-    store, judged, crashes = Written(), [], 0
-    acts = sorted(acts, key=lambda a: a[0])
     while True:
         ready = [(p, i) for p in (book, venue) for i in p.ready()]
         if not ready:
             break
         process, i = ready[int(rng.integers(len(ready)))]
-        while acts and book.state["at"] >= acts[0][0]:
-            judged += book.give(acts.pop(0)[1])
+        while book.at[2] < len(acts) and book.state["at"] >= acts[book.at[2]][0]:
+            book.at[2] += 1
+            judged += book.give(acts[book.at[2] - 1][1])
         for item in process.take(i):
             if isinstance(item, tuple):
                 store.add(item)
-            elif isinstance(item, Accepted | Refused):
-                judged.append(item)
         if rng.random() < snapshot:
             process.snapshots.append(process.snapshot())
         if crash and rng.random() < crash:
