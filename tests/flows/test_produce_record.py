@@ -1,0 +1,238 @@
+"""produce and record on a real broker: a tape goes into Kafka and comes back, however often either is killed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from flows.produce import Playing, produce
+from flows.record import POISON, record
+from operators.sources.simulator import simulate
+from operators.sources.tape import Tape
+from operators.timeline.control import Drain
+from operators.timeline.live import Live
+from schemas.errors import RefusedError, TapeError, UsageError
+from schemas.poison import Poison
+from schemas.settings import Settings, load_settings
+from schemas.tick_stream import CONTENT_TYPE
+from schemas.wire import CONTENT_PACKED, encode
+
+_NUMBER = itertools.count()
+Deployed = Callable[..., Settings]
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Tape:
+    path = tmp_path_factory.mktemp("tapes") / "made"
+    simulate(path, 20_000, 3, 8)
+    return Tape.open(path)
+
+
+@pytest.fixture
+def deployed(kafka: Any) -> Deployed:
+    def settings(*overrides: str, bootstrap: str | None = None) -> Settings:
+        server = kafka.bootstrap if bootstrap is None else bootstrap
+        given = (f"kafka.bootstrap_servers={server}", f"kafka.topic_prefix=record{next(_NUMBER)}.", *overrides)
+        return load_settings(None, given, env={})
+
+    return settings
+
+
+def started(settings: Settings, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A command in a process of its own, on the deployment of the settings."""
+    given = [f"--set=kafka.{name}={getattr(settings.kafka, name)}" for name in ("bootstrap_servers", "topic_prefix")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *map(str, arguments), *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def messages_in(settings: Settings) -> int:
+    """Messages in the topic of ticks; 0 while it is not there."""
+    client = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "count", "log_level": 0})
+    try:
+        at = [TopicPartition(settings.kafka.topic("ticks"), p) for p in range(settings.partitions)]
+        return sum(client.get_watermark_offsets(p, timeout=5)[1] for p in at)
+    except KafkaException:
+        return 0
+    finally:
+        client.close()
+
+
+def until_grown(process: subprocess.Popen[str], settings: Settings, by: int) -> None:
+    """Waits until the topic has so many messages more than now."""
+    there = messages_in(settings)
+    while messages_in(settings) < there + by:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def paced(tape: Tape, seconds: float) -> list[str]:
+    """The option with which a tape takes so long."""
+    return ["--speed", str((tape.manifest.last_ts_ns - tape.manifest.first_ts_ns) / 1e9 / seconds)]  # type: ignore[operator]
+
+
+def recorded(settings: Settings, out: Path) -> tuple[str, int]:
+    """The hash of the tape that is recorded, and how many records of the stream were there more than once."""
+    live = Live()
+    made = record(settings, out, True, Drain(), live=live)
+    assert made is not None
+    Tape.open(out).verify()
+    return made.manifest.tape_hash, live.duplicates
+
+
+@pytest.mark.parametrize(("form", "overrides"), [("packed", ()), ("json", ("partitions=3", "shards=7")), ("arrow", ())])
+def test_what_was_produced_is_recorded_to_the_same_hash(
+    form: str, overrides: tuple[str, ...], deployed: Deployed, tape: Tape, tmp_path: Path
+) -> None:
+    settings = deployed(*overrides)
+    done = produce(tape, settings, Playing(form=form), Drain())
+    assert (done.sent, done.ended) == (tape.manifest.rows, True)
+    assert recorded(settings, tmp_path / "tape") == (tape.manifest.tape_hash, 0)
+    again = produce(tape, settings, Playing(), Drain())
+    assert (again.sent, again.messages, again.finished) == (0, 0, True)
+
+
+def test_produce_killed_again_and_again_leaves_no_tick_out_and_none_twice(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    for more in (1, 40, 170):
+        process = started(settings, "produce", tape.path, *paced(tape, 20), "--batch-ticks", "7")
+        until_grown(process, settings, more)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.communicate()
+    process = started(settings, "produce", tape.path, "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    assert told["sent"] + told["there_before"] == told["rows"] == tape.manifest.rows
+    assert told["there_before"] > 0
+    assert recorded(settings, tmp_path / "tape") == (tape.manifest.tape_hash, 0)
+
+
+def test_produce_is_drained_by_sigterm_and_goes_on(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    process = started(settings, "produce", tape.path, *paced(tape, 120))
+    until_grown(process, settings, 20)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "drained" in err
+    assert produce(tape, settings, Playing(), Drain()).finished
+    assert recorded(settings, tmp_path / "tape") == (tape.manifest.tape_hash, 0)
+
+
+def test_a_broker_that_is_killed_while_a_tape_is_produced_and_recorded(
+    own_kafka: Any, deployed: Deployed, tape: Tape, tmp_path: Path
+) -> None:
+    server = own_kafka()
+    settings = deployed("kafka.retry_most_ms=200", bootstrap=server.bootstrap)
+    process = started(settings, "produce", tape.path, *paced(tape, 10), "--json")
+    until_grown(process, settings, 50)
+    server.kill()
+    server.start()
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert json.loads(out)["finished"]
+    assert recorded(settings, tmp_path / "tape") == (tape.manifest.tape_hash, 0)
+
+
+def test_other_ticks_in_the_topic_are_refused(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    produce(tape, settings, Playing(), Drain())
+    other = tmp_path / "other"
+    simulate(other, 20_000, 4, 8)
+    with pytest.raises(RefusedError, match="another kafka.topic_prefix"):
+        produce(Tape.open(other), settings, Playing(), Drain())
+    fewer = tmp_path / "fewer"
+    simulate(fewer, 20_000, 4, 7)
+    with pytest.raises(RefusedError, match="other instruments already"):
+        produce(Tape.open(fewer), settings, Playing(), Drain())
+
+
+@pytest.mark.parametrize(
+    ("how", "named"), [({"form": "xml"}, "packed, arrow, json"), ({"batch_ticks": 0}, "--batch-ticks 0"), ({"speed": -1.0}, "--speed -1.0")]
+)
+def test_wrong_options_are_named(how: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        Playing(**how)
+
+
+def test_without_end_a_recording_ends_when_it_is_asked_to(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    produce(tape, settings, Playing(end=False), Drain())
+    drain, last = Drain(), tape.manifest.last_ts_ns
+    before = sum(tape.seek(p, last or 0) for p in range(tape.partitions))
+    made = record(settings, tmp_path / "tape", False, drain, on_rows=lambda n: drain.ask() if n == before else None)
+    assert made is not None
+    assert made.manifest.rows == before
+    drain = Drain()
+    assert record(settings, tmp_path / "none", True, drain, on_rows=lambda n: drain.ask() if n == before else None) is None
+    assert [p.name for p in tmp_path.iterdir()] == ["tape"]
+
+
+def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    produce(tape, settings, Playing(end=False), Drain())
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    topic = settings.kafka.topic("ticks")
+    producer.produce(topic, b"\x00junk", partition=2, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
+    assert producer.flush(20) == 0
+    assert produce(tape, settings, Playing(), Drain()).finished
+    made = record(settings, tmp_path / "tape", True, Drain())
+    assert made is not None
+    assert made.manifest.tape_hash == tape.manifest.tape_hash
+    (line,) = (tmp_path / "tape" / POISON).read_bytes().splitlines()
+    poison = Poison.parsed(line)
+    assert (poison.partition, poison.reason, poison.content) == (2, "truncated", b"\x00junk")
+
+    holed = deployed()
+    produce(tape, holed, Playing(end=False), Drain())
+    rows = tape.rows(1)
+    producer.produce(
+        holed.kafka.topic("ticks"), encode(tape.read(1, 0, 10), rows + 5), partition=1, headers=[(CONTENT_TYPE, CONTENT_PACKED)]
+    )
+    assert producer.flush(20) == 0
+    with pytest.raises(TapeError, match="5 records are missing"):
+        record(holed, tmp_path / "holed", True, Drain())
+    assert not (tmp_path / "holed").exists()
+
+
+def test_a_recording_that_is_killed_is_no_tape_and_starts_over(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    produce(tape, settings, Playing(end=False), Drain())
+    out = tmp_path / "tape"
+    child = os.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", _RECORD, settings.kafka.bootstrap_servers, settings.kafka.topic_prefix, str(out)])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("tape.partial-*/part-000.arrow")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert list(tmp_path.glob("tape.partial-*"))
+    assert not out.exists()
+    produce(tape, settings, Playing(), Drain())
+    assert recorded(settings, out) == (tape.manifest.tape_hash, 0)
+    assert not list(tmp_path.glob("tape.partial-*"))
+
+
+_RECORD = """
+import sys
+from pathlib import Path
+from flows.record import record
+from operators.timeline.control import Drain
+from schemas.settings import load_settings
+settings = load_settings(None, (f"kafka.bootstrap_servers={sys.argv[1]}", f"kafka.topic_prefix={sys.argv[2]}"), env={})
+record(settings, Path(sys.argv[3]), True, Drain())
+"""
