@@ -34,6 +34,7 @@ from operators.sources.tape import Tape
 from operators.spiking import DEFAULT_MODEL, load_model
 from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from operators.timeline.registry import confirm, opened
+from schemas.control import NO_LOG, ControlLog
 from schemas.errors import SpiketapeError, UsageError
 from schemas.settings import Settings, settings_hash
 from schemas.tables import Rows
@@ -46,6 +47,8 @@ POINTS_STEP = "points"
 ATTEMPTS = "attempts.jsonl"
 NO_SKILL: dict[str, Any] = {"network": {}, "imbalance": {}, "network_less_imbalance": {}}
 """Without a lake nothing keeps the counts over a resume, so none are given."""
+CONTROLLED = "+control:"
+"""In the identity of a run that control messages steered, after its settings' hash; then the log's digest."""
 WARM_TICKS = 4096
 WARMED = "replayed"
 """File in the folder of compiled kernels that says that a replay has used them."""
@@ -98,8 +101,9 @@ def replay(
     fresh: bool = False,
     forget: bool = False,
     on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+    control: ControlLog = NO_LOG,
 ) -> Outcome:
-    """Replays a tape into the run folder `out`. `on_rows` is told rows read and rows in all.
+    """Replays a tape into the run folder `out`. `on_rows` is told rows read and rows in all; `control` is obeyed at its slices.
 
     Raises RefusedError for a folder in use or of another job, StateMismatchError where its state does not fit, TapeError, ModelError,
     LakeError.
@@ -109,11 +113,11 @@ def replay(
     check_symbols(tape, settings.replay.symbols)
     check_times(tape, settings.replay)
     model = load_model(model_path)
-    stages = Stages(settings, tape.instruments, model, forget)
+    stages = Stages(settings, tape.instruments, model, forget, control)
     folder = RunFolder(out)
     identity = Identity(
         tape=tape.manifest.tape_hash,
-        settings=settings_hash(settings) + ("+forget" if forget else ""),
+        settings=settings_hash(settings) + (CONTROLLED + control.digest if control.messages else "") + ("+forget" if forget else ""),
         model=model.digest.hex(),
         code=code_version(),
     )

@@ -34,6 +34,7 @@ from operators.spiking.operator import infer
 from operators.timeline.control import Credit, Meters
 from operators.timeline.logic import StageLogic
 from operators.timeline.stage import ShardPlace, shard_places
+from schemas.control import NO_LOG, ControlLog
 from schemas.instruments import InstrumentList
 from schemas.ranges import SliceOut
 from schemas.settings import Settings
@@ -43,12 +44,16 @@ NAME = "trading"
 
 @dataclass(frozen=True)
 class Stages:
-    """How each stage of the flow is made, from settings, instruments and model. `forget` makes the network forget at each tick."""
+    """How each stage of the flow is made, from settings, instruments and model. `forget` makes the network forget at each tick.
+
+    `control`: messages that the account obeys, each at its slice.
+    """
 
     settings: Settings
     instruments: InstrumentList
     model: TickNetwork
     forget: bool = False
+    control: ControlLog = NO_LOG
     places: Mapping[int, ShardPlace] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +89,7 @@ class Stages:
         return DecodingStage(place, self.model)
 
     def account(self, _account_id: str) -> AccountStage:
-        return AccountStage(self.instruments, self.settings, self.shards)
+        return AccountStage(self.instruments, self.settings, self.shards, self.control)
 
 
 def build(

@@ -35,6 +35,7 @@ def replay_command(
     profile: Annotated[str | None, typer.Option(help="research: expected value is recorded; strict: it refuses.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")] = None,
     sink: Annotated[str, typer.Option(help="lake, influx, both as lake,influx, or none: compute and hash, store nothing.")] = "lake",
+    control: Annotated[Path | None, typer.Option(help="Log of accepted control messages (lines of the topic audit), obeyed again.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in risk.max_drawdown=0.1; may be repeated.")] = None,
     forget: Annotated[bool, typer.Option("--forget", help="The network forgets at each tick: shows what its memory is worth.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")] = False,
@@ -55,6 +56,7 @@ def replay_command(
     from flows.inputs import DEFAULT_TICKS, default_tape
     from flows.replay import Execution, replay, short_hash
     from operators.sources.tape import Tape
+    from schemas.control import NO_LOG, ControlLog
     from schemas.settings import load_settings
 
     sinks = {s.strip() for s in sink.split(",")}
@@ -75,15 +77,17 @@ def replay_command(
     if config is None and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     settings = load_settings(config, set_ or (), base={k: v for k, v in base.items() if v is not None})
+    log = NO_LOG if control is None else ControlLog.read(control)
     execution = Execution(workers, batch_ticks, epoch_s, speed, "lake" in sinks, "influx" in sinks)
     if tape is None:
         with progress("simulating the default tape", DEFAULT_TICKS, "ticks") as moved:
             tape = default_tape(moved)
     opened = Tape.open(tape)
-    out = out or Path("runs") / f"{tape.name}-{short_hash(settings)}"
+    steered = f"-control-{log.digest[:8]}" if log.messages else ""
+    out = out or Path("runs") / f"{tape.name}-{short_hash(settings)}{steered}"
     try:
         with progress(f"replaying {tape.name}", opened.manifest.rows, "ticks") as moved:
-            outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done))
+            outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done), log)
     except KeyboardInterrupt:
         say(f"interrupted at once; what was committed is kept. Go on with the same command; the run folder is {out}.")
         raise typer.Exit(128 + signal.SIGINT) from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.replay import cursor_of
+from flows.replay import CONTROLLED, cursor_of
 from flows.report.market import Market, survey
 from flows.report.raster import Raster, raster_of
 from flows.report.skill import pooled
@@ -74,7 +74,9 @@ def findings(folder: RunFolder, tape: Tape, variants: bool = True) -> Findings:
         market = survey(stages, cursor, bar("report: the market's path", cursor.rows_total))
         signals, executions = rows_of(reader, "signals", SIGNAL), executions_of(reader)
         computed = raster = None
-        if not variants:
+        if identity is not None and CONTROLLED in identity.settings:
+            without = "the account was not run again under other settings: control messages steered it"
+        elif not variants:
             without = "the account was not run again under other settings (spiketape report does it)"
         elif model is not None:
             computed = variants_of(folder, run, tape, stages, market, signals, bar)
