@@ -13,9 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-from infra.local import InfluxServer, KafkaServer
+from typing import Any, Final, Protocol
 
 DRAINED: Final = 128 + signal.SIGTERM
 POLL_S: Final = 0.1
@@ -78,6 +76,17 @@ class Member:
         return (self.folder / f"{self.name}.log").read_text(errors="replace")[-2000:]
 
 
+class Influx(Protocol):
+    """Where an InfluxDB is, and whose token may make buckets."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def org(self) -> str: ...
+
+
 class Deployment:
     """The processes of one deployment between one broker and one InfluxDB. `prefix`: of its topics; `sinks`: of the book."""
 
@@ -85,8 +94,8 @@ class Deployment:
         self,
         folder: Path,
         tape: Path,
-        kafka: KafkaServer,
-        influx: InfluxServer | None,
+        bootstrap: str,
+        influx: Influx | None,
         *,
         name: str = "spiketape",
         epoch_s: float = 1.0,
@@ -100,7 +109,7 @@ class Deployment:
         self.env = {
             **os.environ,
             "SPIKETAPE_DEPLOYMENT": name,
-            "SPIKETAPE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+            "SPIKETAPE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
             "SPIKETAPE_KAFKA__TOPIC_PREFIX": f"{name}.",
         }
         self.sinks = "kafka"

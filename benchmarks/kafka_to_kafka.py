@@ -34,7 +34,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     with workplace(NAME) as folder, KafkaServer(folder / "kafka") as broker:
         for run in range(RUNS + 1):
             say(f"run {run} of {RUNS}, {TICKS:,} ticks")
-            deployment = Deployment(folder / str(run), tape, broker, None, name=f"bench{run}")
+            deployment = Deployment(folder / str(run), tape, broker.bootstrap, None, name=f"bench{run}")
             deployment.call("topics", "apply")
             deployment.call("produce", str(tape))
             deployment.add_signals("0-3", deployment.folder / "signals").start()

@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -61,15 +61,19 @@ def live_crash_trial(
     speed: float,
     epoch_s: float = 0.2,
     pause_s: tuple[float, float] = (0.3, 2.0),
+    always: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> LiveCrashReport:
-    """One deployment between own servers, disturbed `kills` times and rescaled `moves` times, then left to come to its end."""
+    """One deployment between own servers, disturbed `kills` times and rescaled `moves` times, then left to come to its end.
+
+    `always`: what is among the victims whatever the seed says.
+    """
     report = LiveCrashReport()
     began = time.monotonic()
     rng = random.Random(seed)
     shutil.rmtree(folder, ignore_errors=True)
     with KafkaServer(folder / "kafka") as kafka, InfluxServer(folder / "influx") as influx:
-        deployment = Deployment(folder / "run", tape, kafka, influx, epoch_s=epoch_s)
+        deployment = Deployment(folder / "run", tape, kafka.bootstrap, influx, epoch_s=epoch_s)
         deployment.call("influx", "apply")
         whole = deployment.call("replay", str(tape), "--out", str(folder / "whole"), "--sink", "lake,influx", "--no-report")
         report.replay_hash = whole["output_hash"]
@@ -81,6 +85,7 @@ def live_crash_trial(
             deployment.start()
             events = ["kill"] * kills + ["move"] * moves
             rng.shuffle(events)
+            victims = list(always)
             for number, event in enumerate(events, 1):
                 time.sleep(rng.uniform(*pause_s))
                 deployment.tend()
@@ -88,7 +93,7 @@ def live_crash_trial(
                     report.moves += 1
                     deployment.rescale(SPLITS[report.moves % len(SPLITS)])
                 else:
-                    victim = rng.choice([*deployment.members, *SERVERS])
+                    victim = victims.pop() if victims else rng.choice([*deployment.members, *SERVERS])
                     if _killed(deployment, victim, kafka, influx):
                         report.killed[victim] = report.killed.get(victim, 0) + 1
                 say(f"{number} of {len(events)}: {event}")

@@ -53,7 +53,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     assert manifest.last_ts_ns is not None
     speed = TICKS_A_SECOND / (manifest.rows / ((manifest.last_ts_ns - manifest.first_ts_ns) / 1e9))
     with workplace(NAME) as folder, KafkaServer(folder / "kafka") as broker:
-        deployment = Deployment(folder / "run", tape, broker, None, name="latency", settings=("kafka.transaction_ms=5",))
+        deployment = Deployment(folder / "run", tape, broker.bootstrap, None, name="latency", settings=("kafka.transaction_ms=5",))
         deployment.call("topics", "apply")
         producer = deployment.add_producer(speed)
         producer.start()

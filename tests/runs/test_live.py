@@ -1,0 +1,205 @@
+"""Flows between a real broker and a real InfluxDB: the same output as a replay, in one process and in several, killed or not."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from benchmarks.deployment import Deployment
+from benchmarks.live_crash import live_crash_trial
+from benchmarks.points import points_of
+from operators.sources.tape import Tape
+from schemas.wire import CONTENT_ARROW, CONTENT_JSON, CONTENT_PACKED
+from tests.servers import Influx, Kafka
+
+TICKS = 60_000
+WITHIN_S = 300.0
+
+
+@pytest.fixture
+def tape(tapes: Callable[..., Tape]) -> Path:
+    return tapes(TICKS, 11).path
+
+
+@pytest.fixture
+def output_hash(tapes: Callable[..., Tape], run_once: Callable[..., Any]) -> str:
+    run = run_once(tapes(TICKS, 11)).run
+    assert run is not None
+    return str(run["output_hash"])
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, tape: Path, kafka: Kafka, request: pytest.FixtureRequest) -> Iterator[Callable[..., Deployment]]:
+    """Makes a deployment with topics of its own; what still runs of it is killed at the end."""
+    made: list[Deployment] = []
+
+    def make(influx: Influx | None = None, **options: Any) -> Deployment:
+        name = f"t{abs(hash(request.node.nodeid)) % 10**8}-{len(made)}"
+        deployment = Deployment(tmp_path / name, tape, kafka.bootstrap, influx, name=name, **options)
+        made.append(deployment)
+        deployment.call("topics", "apply")
+        return deployment
+
+    yield make
+    for deployment in made:
+        deployment.stop()
+
+
+def test_one_process_between_topics_says_what_the_replay_says(
+    deployed: Callable[..., Deployment], tape: Path, influx: Influx, output_hash: str, tmp_path: Path
+) -> None:
+    d = deployed(influx)
+    d.call("influx", "apply")
+    d.call("produce", str(tape))
+    d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx,lake").start()
+    d.wait(WITHIN_S)
+    told = d.members["trading"].answer()
+    assert told["output_hash"] == output_hash
+    assert told["ticks"] == TICKS
+    assert d.call("verify", str(d.folder / "trading"))["output_hash"] == output_hash
+    topics = d.call("verify", "--kafka")
+    assert topics["output_hash"] == output_hash
+    assert topics["problems"] == []
+    whole = d.call("replay", str(tape), "--out", str(tmp_path / "whole"), "--sink", "influx", "--no-report")
+    name = d.env["SPIKETAPE_DEPLOYMENT"]
+    live, replayed = (points_of(influx.url, influx.token, influx.org, b) for b in (name, whole["influx"]["bucket"]))
+    assert len(live) > TICKS // 10
+    assert live == replayed
+    assert d.call("run", "trading", "--out", str(d.folder / "trading"), "--sink", "kafka,influx,lake")["output_hash"] == output_hash
+
+
+def test_processes_of_a_deployment_say_what_the_replay_says(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
+    d = deployed()
+    d.call("produce", str(tape))
+    d.add_flows(("0-1", "2-3"))
+    d.start()
+    d.wait(WITHIN_S)
+    topics = d.call("verify", "--kafka")
+    assert topics["output_hash"] == output_hash
+    assert topics["problems"] == []
+    assert d.members["book"].answer()["output_hash"] == output_hash
+    assert all(m.process is not None and m.process.returncode == 0 for m in d.members.values())
+
+
+def test_killed_processes_and_servers_lose_and_double_nothing(tapes: Callable[..., Tape], tmp_path: Path) -> None:
+    """The command for the full count: python -m benchmarks.live_crash TAPE --kills 100."""
+    report = live_crash_trial(tapes(TICKS, 11).path, tmp_path / "trial", kills=6, moves=1, seed=4, speed=4.0, always=("broker", "influxd"))
+    assert report.ok, report
+    assert report.killed.keys() >= {"broker", "influxd"}
+    assert report.moves == 1
+
+
+def test_what_cannot_be_decoded_is_a_dead_letter_and_changes_nothing(
+    deployed: Callable[..., Deployment], tape: Path, kafka: Kafka, output_hash: str
+) -> None:
+    d = deployed()
+    rng = random.Random(7)
+    producing = d.add("produce", "produce", str(tape), "--speed", "20")
+    producing.start()
+    fuzz = Producer({"bootstrap.servers": kafka.bootstrap})
+    kinds = (CONTENT_PACKED, CONTENT_ARROW, CONTENT_JSON, "text/plain", "application/vnd.spiketape.heartbeat")
+    sent = 0
+    while sent < 10_000 or producing.running:
+        fuzz.produce(
+            f"{d.env['SPIKETAPE_DEPLOYMENT']}.ticks",
+            rng.randbytes(rng.randrange(0, 400)),
+            partition=rng.randrange(4),
+            headers=[("content-type", rng.choice(kinds).encode())],
+        )
+        sent += 1
+        if sent % 500 == 0:
+            fuzz.flush()
+            time.sleep(0.1)
+    fuzz.flush()
+    assert producing.ended() == 0
+    d.add("trading", *d.flow("trading", "trading")).start()
+    d.wait(WITHIN_S)
+    told = d.members["trading"].answer()
+    assert told["output_hash"] == output_hash
+    topics = d.call("verify", "--kafka")
+    assert topics["output_hash"] == output_hash
+    before_the_end = topics["poison"]
+    assert 0 < before_the_end <= sent
+    assert sum(told["dead_letters"].values()) >= before_the_end
+
+
+def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more(
+    deployed: Callable[..., Deployment], tape: Path, output_hash: str
+) -> None:
+    d = deployed(epoch_s=0.2)
+    producing = d.add("produce", "produce", str(tape), "--speed", "15")
+    producing.start()
+    time.sleep(3)
+    older = d.add("older", *d.flow("trading", "older"))
+    older.start()
+    older.await_begin()
+    time.sleep(1)
+    newer = d.add("newer", *d.flow("trading", "newer"))
+    newer.start()
+    assert older.ended() == 4
+    assert "FencedError" in older.last_words()
+    producing.ended()
+    assert newer.ended() == 0
+    assert d.call("verify", "--kafka")["output_hash"] == output_hash
+
+
+def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
+    d = deployed(epoch_s=0.2)
+    producing = d.add("produce", "produce", str(tape), "--speed", "15")
+    producing.start()
+    time.sleep(3)
+    trading = d.add("trading", *d.flow("trading", "trading"))
+    for how in (signal.SIGTERM, signal.SIGINT):
+        trading.start()
+        trading.await_begin()
+        time.sleep(1.5)
+        assert trading.end(how) == 128 + how
+    trading.start()
+    producing.ended()
+    assert trading.ended() == 0
+    told = trading.answer()
+    assert told["resumed"]
+    assert told["output_hash"] == output_hash
+
+
+def test_a_frozen_broker_is_waited_for(tmp_path: Path, tape: Path, own_kafka: Callable[..., Any], output_hash: str) -> None:
+    broker = own_kafka()
+    d = Deployment(tmp_path / "d", tape, broker.bootstrap, None, epoch_s=0.2)
+    d.call("topics", "apply")
+    d.add("produce", "produce", str(tape), "--speed", "15").start()
+    time.sleep(3)
+    trading = d.add("trading", *d.flow("trading", "trading"))
+    trading.start()
+    trading.await_begin()
+    try:
+        time.sleep(1)
+        broker.kill()
+        time.sleep(8)
+        assert trading.running
+        assert _ready(d.folder / "trading") == 503
+        broker.start()
+        d.wait(WITHIN_S)
+    finally:
+        d.stop()
+    assert trading.answer()["output_hash"] == output_hash
+
+
+def _ready(run: Path) -> int:
+    """What /ready of a run's process answers."""
+    import urllib.error
+    import urllib.request
+
+    target = json.loads((run / "health.json").read_text())[0]["targets"][0]
+    try:
+        with urllib.request.urlopen(f"http://{target}/ready", timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as e:
+        return e.code
