@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.replay_command import DEFAULT_CONFIG
-from flows.terminal import Json, print_json, say
+from flows.terminal import Json, print_json, progress, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,6 +142,46 @@ def venue_command(
 
     options = Options(_start(start))
     _run("venue", out, config, set_, epoch_s, fresh, as_json, "", lambda process: wire(process, options))
+
+
+@app.command("record")
+def record_command(
+    out: Annotated[Path, typer.Option(help="Folder of the tape to make.", show_default=False)],
+    until_end: Annotated[bool, typer.Option("--until-end", help="Only the whole stream makes a tape.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tape that is there.")] = False,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """The topic ticks to a tape that replay reads back to the same hash. Told to stop, it ends the tape where all partitions have come to.
+
+    Example:
+
+      spiketape run record --out tapes/today --until-end
+    """
+    from flows.live.health import watched
+    from flows.live.logs import logging_to, secrets_of
+    from flows.record import record
+    from operators.timeline.control import Drain
+    from operators.timeline.live import Live
+
+    settings = _settings(config, set_)
+    drain, live = Drain(), Live()
+    with (
+        logging_to("record", settings.deployment, out.name, secrets_of(settings)),
+        drain.on_signals(),
+        watched(live, settings, "record"),
+        progress(f"recording {out.name}", None, "ticks") as moved,
+    ):
+        made = record(settings, out, until_end, drain, overwrite, live, moved)
+    if made is None:
+        say(f"stopped before the end of the stream; {out} was not made. Run the same command again: it starts over")
+    elif as_json:
+        print_json({"out": str(made.out), "rows": made.manifest.rows, "tape_hash": made.manifest.tape_hash, "poison": made.poison})
+    else:
+        say(f"{made.manifest.rows:,} ticks in {made.out}; messages that could not be read: {made.poison:,}")
+    if drain.signal is not None:
+        raise typer.Exit(128 + drain.signal)
 
 
 def _settings(config: Path | None, set_: list[str] | None) -> Settings:
