@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 import zlib
@@ -333,3 +334,15 @@ def until(said: Callable[[], Any], within_s: float = 60.0) -> None:
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
     return until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a file system of its own cannot be mounted here ({done.stderr.strip()}); run as root to test a full disk")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)

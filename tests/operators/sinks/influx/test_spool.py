@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -203,18 +201,6 @@ def test_a_full_spool_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Pat
         n = appended(spool, n, 100)
         assert spool.size <= spool.max_bytes
     assert out + drained(spool) == wide_content(range(100))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a file system of its own cannot be mounted here ({done.stderr.strip()}); run as root to test a full disk")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 def test_a_full_disk_is_waited_for_and_nothing_half_written_stays(small_disk: Path) -> None:

@@ -270,6 +270,36 @@ def test_a_full_spool_makes_the_flow_wait_and_it_goes_on(
     assert_there(held, instruments, made, rows)
 
 
+def test_a_full_disk_makes_the_flow_wait_and_it_goes_on(
+    own_influx: Any, held_by: Any, writer_for: Open, instruments: InstrumentList, made: Made, wait_until: Any, small_disk: Path
+) -> None:
+    server = own_influx()
+    held = held_by(server)
+    server.stop()
+    live = Live()
+    writer = writer_for(held.settings, spool=small_disk / "spool", live=live)
+    rows = made.many(20_000)
+    states: list[dict[str, Any]] = []
+
+    def flow() -> None:
+        for first in range(0, rows.a.size, 5000):
+            writer.write(Rows(rows.table, rows.key, rows.a[first : first + 5000]))
+            states.append(writer.secured())
+
+    thread = threading.Thread(target=flow)
+    thread.start()
+    wait_until(lambda: live.component(SPOOL_COMPONENT).status == "failing")
+    assert "is full" in live.component(SPOOL_COMPONENT).why
+    assert thread.is_alive()
+    server.start()
+    thread.join(60)
+    assert len(states) == 4
+    sent(writer)
+    assert live.component(SPOOL_COMPONENT).status == "ok"
+    assert_there(held, instruments, made, rows)
+    writer.stop()
+
+
 def test_dropping_is_a_setting_and_counts_what_is_dropped(own_influx: Any, held_by: Any, writer_for: Open, made: Made) -> None:
     server = own_influx()
     held = held_by(server)
