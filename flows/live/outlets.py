@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.operators import KeyedStream, Stream
 
 from flows.live.process import Process
 from flows.replay_points import NEURONS, SPOOL
 from flows.results import codebook
+from operators.risk import RiskRule
 from operators.sinks import Lake, Ledger
 from operators.sinks.influx import Writer
 from operators.sinks.influx.operator import InfluxHolder, InfluxSink
@@ -26,6 +28,7 @@ from operators.sinks.kafka.operator import KafkaSink
 from operators.sinks.operator import Holder, RowsSink
 from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
+from schemas.tables import Rows
 
 KAFKA, INFLUX, LAKE, ROWS = "kafka", "influx", "lake", "rows"
 CHOICES: Final = (KAFKA, INFLUX, LAKE)
@@ -73,11 +76,20 @@ class Outlets:
 
     def connect(self, results: KeyedStream[Any], said: KeyedStream[Any], others: Iterable[Stream[Any]]) -> None:
         """Ends a flow. `results`: what the account says; `said`: SliceOut of the shards; `others`: poison, for Kafka."""
-        rows = op.filter("only_rows", results, lambda item: isinstance(item[1], tuple))
+        rows = op.map("refusals", op.filter("only_rows", results, lambda item: isinstance(item[1], tuple)), self._refusals_noted)
         op.output(KAFKA, op.merge("for_kafka", results, *others), self._kafka_sink)
         op.output(ROWS, rows, self._rows_sink)
         if self._influx_sink is not None:
             op.output(INFLUX, op.merge("for_influx", rows, said), self._influx_sink)
+
+    def _refusals_noted(self, item: tuple[str, tuple[Rows, ...]]) -> tuple[str, tuple[Rows, ...]]:
+        """Tells `live` which rules have refused intents."""
+        for rows in item[1]:
+            if rows.table == "verdicts":
+                refused = rows.a["rule"][rows.a["approved"] == 0]
+                for rule, n in zip(*np.unique(refused, return_counts=True), strict=True):
+                    self._process.live.refused(RiskRule(int(rule)).name, int(n))
+        return item
 
     def settle(self) -> None:
         """After the flow has ended in order: the lake is tidied, InfluxDB has everything or the spool keeps it for the next start."""
