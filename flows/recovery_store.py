@@ -144,7 +144,7 @@ def _steps(directory: Path) -> dict[str, int]:
 
 
 def _reading(part: Path) -> closing[sqlite3.Connection]:
-    return closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True))
+    return closing(sqlite3.connect(f"file:{part}?mode=rw", uri=True))
 
 
 @contextmanager

@@ -86,12 +86,14 @@ class Live:
     | newest_slice | slice | largest slice taken in; None before the first |
     | waiting_for | partitions | caught up and silent: nothing to read, which is no error |
     | epoch_began_s | monotonic s | begin of the epoch under way; None before the first |
+    | epoch_s | s | how long an epoch should last, as the process was told |
     | epochs | - | completed epochs (snapshots asked for) |
     | spool_bytes, spool_limit_bytes | bytes | what waits on disk for a server that is away, and how much may |
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._epoch_teller: str | None = None
         self.began_s = clock()
         self.ticks = 0
         self.messages = 0
@@ -109,6 +111,7 @@ class Live:
         self.done_slice: int | None = None
         self.newest_slice: int | None = None
         self.epoch_began_s: float | None = None
+        self.epoch_s = 0.0
         self.epochs = 0
         self.spool_bytes = 0
         self.spool_limit_bytes = 0
@@ -158,8 +161,12 @@ class Live:
         """`n` rows of a table were handed to a sink."""
         self.rows[table] = self.rows.get(table, 0) + n
 
-    def epoch_began(self) -> None:
-        """An epoch has ended and the next begins; called where a snapshot is taken."""
+    def epoch_began(self, step: str) -> None:
+        """An epoch has ended and the next begins; said by a source where it gives its snapshot. Of several, only the first counts."""
+        if self._epoch_teller is None:
+            self._epoch_teller = step
+        if step != self._epoch_teller:
+            return
         if self.epoch_began_s is not None:
             self.epochs += 1
         self.epoch_began_s = self._clock()

@@ -78,9 +78,12 @@ def _check_whole(part: Path) -> None:
 
 @contextmanager
 def _reading(part: Path) -> Iterator[sqlite3.Connection]:
-    """One SQLite part, read only; what SQLite cannot read is told as damage."""
+    """One SQLite part, to be read; what SQLite cannot read is told as damage.
+
+    Opened for writing: where a process was killed inside a transaction, SQLite must take that back before anybody can read.
+    """
     try:
-        with closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"file:{part}?mode=rw", uri=True)) as db:
             yield db
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as e:
         msg = f"{part} cannot be read ({e}): the recovery store is damaged; start over with --fresh"

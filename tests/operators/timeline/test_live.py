@@ -58,11 +58,14 @@ def test_counters_add_up_by_label():
     assert (live.dead_letters, live.refusals, live.rows) == ({"CRC": 3}, {"MAX_ORDER": 1}, {"equity": 11})
 
 
-def test_an_epoch_is_complete_when_the_next_begins():
+def test_an_epoch_is_complete_when_the_next_begins_and_one_source_of_several_tells():
     now = [1.0]
     live = Live(clock=lambda: now[0])
-    live.epoch_began()
+    live.epoch_began("ticks")
+    assert (live.epochs, live.epoch_began_s) == (0, 1.0)
+    now[0] = 2.0
+    live.epoch_began("control")
     assert (live.epochs, live.epoch_began_s) == (0, 1.0)
     now[0] = 2.5
-    live.epoch_began()
+    live.epoch_began("ticks")
     assert (live.epochs, live.epoch_began_s) == (1, 2.5)

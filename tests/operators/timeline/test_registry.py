@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,25 @@ def test_a_damaged_registry_is_an_error_that_says_what_to_do(tmp_path: Path) -> 
     (tmp_path / REGISTRY).write_text("{")
     with pytest.raises(StateMismatchError, match="--fresh"):
         opened(tmp_path, STEPS)
+
+
+def test_a_store_whose_process_was_killed_inside_a_transaction_is_read(tmp_path: Path) -> None:
+    """Without a write-ahead log, as a store that was just made, SQLite has to take the half transaction back before anybody can read."""
+    opened(tmp_path, STEPS)
+    part = next(tmp_path.glob("part-*.sqlite3"))
+    killed = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('PRAGMA journal_mode=DELETE')\n"
+        "db.execute('PRAGMA cache_size=1')\n"
+        "db.execute('BEGIN IMMEDIATE')\n"
+        "for i in range(200):\n"
+        "    db.execute('INSERT INTO snaps VALUES (?, ?, ?, ?)', ('flow.gate', str(i), 1, bytes(4096)))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, part], check=False).returncode == -signal.SIGKILL
+    assert part.with_name(part.name + "-journal").exists()
+    _, resumed = opened(tmp_path, STEPS)
+    assert not resumed
+    with closing(sqlite3.connect(part)) as db:
+        assert db.execute("SELECT count(*) FROM snaps").fetchone() == (0,)
