@@ -86,7 +86,7 @@ def test_a_store_whose_process_was_killed_inside_a_transaction_is_read(tmp_path:
         "db.execute('PRAGMA cache_size=1')\n"
         "db.execute('BEGIN IMMEDIATE')\n"
         "for i in range(200):\n"
-        "    db.execute('INSERT INTO snaps VALUES (?, ?, ?, ?)', ('flow.gate', str(i), 1, bytes(4096)))\n"
+        "    db.execute('INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, 1, ?)', ('flow.gate', str(i), bytes(4096)))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", killed, part], check=False).returncode == -signal.SIGKILL
