@@ -86,7 +86,8 @@ def test_a_store_whose_process_was_killed_inside_a_transaction_is_read(tmp_path:
         "db.execute('PRAGMA cache_size=1')\n"
         "db.execute('BEGIN IMMEDIATE')\n"
         "for i in range(200):\n"
-        "    db.execute('INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, 1, ?)', ('flow.gate', str(i), bytes(4096)))\n"
+        "    columns = '(step_id, state_key, snap_epoch, ser_change)'\n"
+        "    db.execute(f'INSERT INTO snaps {columns} VALUES (?, ?, 1, ?)', ('flow.gate', str(i), bytes(4096)))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", killed, part], check=False).returncode == -signal.SIGKILL
