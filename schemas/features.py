@@ -28,15 +28,15 @@ ODD_FEATURES: Final = (
     "last_direction",
     "lead_fast",
     "lead_slow",
+    "trade_side",
+    "mid_step",
+    "queue_lean",
 )
 EVEN_FEATURES: Final = (
     "spread",
     "volatility",
     "volatility_ratio",
-    "tick_gap",
     "change_age",
-    "trade_intensity",
-    "depth",
     "persistence",
 )
 FEATURE_NAMES: Final = ODD_FEATURES + EVEN_FEATURES

@@ -9,6 +9,9 @@ a word of the code, and costs nothing. Edges are whole multiples of 1 / CELLS.
 **Send-on-delta.** A pair (OFF, ON): when the feature is a threshold or more below (above) what was sent so far, OFF (ON) spikes and
 the sent value moves by one threshold. At most one step a tick; a longer way is caught up in the ticks that follow.
 
+**Events.** trade_side, mid_step and queue_lean are -1, 0 or 1 at a tick: a population of one neuron a side says just that, and the
+network's leaky traces count the events at every time constant, as a filter of a hidden order flow would.
+
 Mirroring the market (schemas/features.py) swaps the sides of odd features: neuron i then is neuron MIRROR[i].
 """
 
@@ -100,13 +103,13 @@ _POPULATIONS: Final[tuple[tuple[str, tuple[float, ...], bool], ...]] = (
     ("volatility_ratio", (0.25,), True),
     ("change_age", (0.40625, 0.78125, 1.09375, 1.40625, 1.6875), False),
     ("persistence", (0.5,), False),
+    ("trade_side", (0.5,), True),
+    ("mid_step", (0.5,), True),
+    ("queue_lean", (0.5,), True),
 )
 _DELTAS: Final[tuple[tuple[str, float], ...]] = (
     ("imbalance_fast", 0.25),
     ("microprice", 0.5),
-    ("sign_flow_fast", 0.25),
-    ("size_flow_fast", 0.25),
-    ("size_flow_slow", 0.25),
     ("volatility", 0.25),
 )
 

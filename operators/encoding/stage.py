@@ -25,7 +25,7 @@ class EncodingError(SpiketapeError):
 class EncodingStage:
     """Encoder of one shard. State: `sent` float32 (symbols of the shard, send-on-delta pairs), the value sent so far."""
 
-    version = 1
+    version = 2
     migrations: Mapping[int, Migration] = {}
     inputs = INPUTS
 

@@ -16,19 +16,19 @@ exponentially weighted mean over time of what y was between ticks. Kinds: A adap
 | order_flow_fast, order_flow_slow | fade[e], e = 1{b >= b'} B - 1{b <= b'} B' - 1{a <= a'} A + 1{a >= a'} A' (Cont et al. 2014) | A | - |
 | last_direction | sign of the last change of m | N | - |
 | lead_fast, lead_slow | fade[change of the leader's mid], half-lives h / 4 and 2 h, as of strictly earlier | A | - |
+| trade_side | side of the tick, if it is a lit print, else 0 | N | - |
+| mid_step | sign of the tick's change of m, else 0 | N | - |
+| queue_lean | sign of e where the tick moved neither b nor a, else 0 | N | - |
 | spread | (a - b) in price ticks | L | + |
 | volatility | sqrt(fade_H[(change of m)^2]) | L | + |
 | volatility_ratio | sqrt(H fade_h[(change of m)^2] / (h fade_H[(change of m)^2])) - 1 | N | + |
-| tick_gap | (time since the symbol's last tick / h)^(1/4) | N | + |
 | change_age | (time since m changed / h)^(1/4) | N | + |
-| trade_intensity | fade_H[1 per lit print] | L | + |
-| depth | A + B | L | + |
 | persistence | product of the last two directions of m: +1 went on, -1 turned | N | + |
 
 The side of a print is the aggressor's where the venue tells it, else Lee and Ready (1991): above the mid of the quote strictly
 before it bought, below sold, at it by the last change of the trade price. Off-exchange prints have no side and move nothing but
-the clock of tick_gap. Ticks outside the session, depth, and prints whose conditions say so have `use` 0 and a row of zeros.
-Sizes of 0 (sources without sizes) count as 1.
+time. Ticks outside the session, depth, and prints whose conditions say so have `use` 0 and a row of zeros. Sizes of 0 (sources
+without sizes) count as 1. trade_side, mid_step and queue_lean are events: the network integrates them at its own time constants.
 """
 
 from operators.features.stage import ADAPTIVE, LEVELS, FeatureStage

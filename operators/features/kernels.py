@@ -51,10 +51,9 @@ COUNT = len(FEATURE_NAMES)
     SIZE_SLOW,
     ORDER_SLOW,
     VARIANCE_SLOW,
-    TRADES_SLOW,
     IMBALANCE,
     FLOW,
-) = range(15)
+) = range(14)
 # Columns of `lead_whole`, int64 (leaders, 2), and of `lead_flow`, float64 (leaders, 2).
 LEAD_TS, LEAD_MID2 = range(2)
 LEAD_FAST, LEAD_SLOW = range(2)
@@ -219,12 +218,14 @@ def feature_range(
             flow[s, SIZE_SLOW] *= slow
             flow[s, ORDER_SLOW] *= slow
             flow[s, VARIANCE_SLOW] *= slow
-            flow[s, TRADES_SLOW] *= slow
             flow[s, IMBALANCE_SLOW] = imbalance + (flow[s, IMBALANCE_SLOW] - imbalance) * slow
         whole[s, TS] = ts
         price = price_of[i]
         lit = g & LIT != 0
         mid2 = whole[s, MID2]
+        trade_side = 0
+        mid_step = 0
+        queue_lean = 0
         if kind == QUOTE:
             ask = ask_of[i]
             bid_size, ask_size = max(size_of[i], 1), max(ask_size_of[i], 1)
@@ -242,6 +243,8 @@ def feature_range(
                     ask_part += ask_size
                 if ask >= whole[s, ASK]:
                     ask_part -= whole[s, ASK_SIZE]
+                if price == whole[s, BID] and ask == whole[s, ASK]:
+                    queue_lean = sign(bid_part - ask_part)
                 order_flow = float(bid_part - ask_part)
                 flow[s, ORDER_FAST] += order_flow
                 flow[s, ORDER_SLOW] += order_flow
@@ -263,12 +266,12 @@ def feature_range(
                     aggressor = sign(2 * price - reference)
                 if aggressor == 0:
                     aggressor = whole[s, TRADE_DIRECTION]
+            trade_side = aggressor
             flow[s, SIGN_FAST] += aggressor
             flow[s, SIGN_SLOW] += aggressor
             volume = float(aggressor * max(size_of[i], 1))
             flow[s, SIZE_FAST] += volume
             flow[s, SIZE_SLOW] += volume
-            flow[s, TRADES_SLOW] += 1.0
             if quoted[s] == 0:
                 mid2 = 2 * price
         if mid2 != whole[s, MID2]:
@@ -279,9 +282,9 @@ def feature_range(
                 flow[s, RETURN_SLOW] += move
                 flow[s, VARIANCE_FAST] += move * move
                 flow[s, VARIANCE_SLOW] += move * move
-                direction = sign(move2)
-                whole[s, PERSISTENCE] = direction * whole[s, DIRECTION]
-                whole[s, DIRECTION] = direction
+                mid_step = sign(move2)
+                whole[s, PERSISTENCE] = mid_step * whole[s, DIRECTION]
+                whole[s, DIRECTION] = mid_step
                 whole[s, CHANGE_TS] = ts
             whole[s, MID2] = mid2
 
@@ -321,15 +324,15 @@ def feature_range(
         v[13] = float(whole[s, DIRECTION])
         v[14] = lead_fast
         v[15] = lead_slow
-        v[16] = spread
-        v[17] = math.sqrt(flow[s, VARIANCE_SLOW])
-        v[18] = 0.0
+        v[16] = float(trade_side)
+        v[17] = float(mid_step)
+        v[18] = float(queue_lean)
+        v[19] = spread
+        v[20] = math.sqrt(flow[s, VARIANCE_SLOW])
+        v[21] = 0.0
         if flow[s, VARIANCE_SLOW] > SMALLEST_SCALE:
-            v[18] = math.sqrt(variance_ratio * flow[s, VARIANCE_FAST] / flow[s, VARIANCE_SLOW]) - 1.0
-        v[19] = math.sqrt(math.sqrt(dt * per_fast))
-        v[20] = math.sqrt(math.sqrt((ts - whole[s, CHANGE_TS]) * per_fast))
-        v[21] = flow[s, TRADES_SLOW]
-        v[22] = float(whole[s, BID_SIZE] + whole[s, ASK_SIZE])
+            v[21] = math.sqrt(variance_ratio * flow[s, VARIANCE_FAST] / flow[s, VARIANCE_SLOW]) - 1.0
+        v[22] = math.sqrt(math.sqrt((ts - whole[s, CHANGE_TS]) * per_fast))
         v[23] = float(whole[s, PERSISTENCE])
 
         seen = whole[s, SEEN]

@@ -39,7 +39,7 @@ ADAPTIVE: Final = frozenset(
     )
 )
 """Divided by twice their running mean size, so that |x| is one half on average."""
-LEVELS: Final = frozenset(("spread", "volatility", "trade_intensity", "depth"))
+LEVELS: Final = frozenset(("spread", "volatility"))
 """Divided by their running mean, less 1."""
 
 LEAD_HALFLIFE: Final = 2.0
@@ -50,10 +50,10 @@ class FeatureStage:
     """Features of one shard's ticks.
 
     State, by symbol of the shard (L) and leader (M), columns in operators/features/kernels.py: `whole` int64 (L, 14), `flow` float64
-    (L, 14), `scale` float64 (L, features), `lead_whole` int64 (M, 2), `lead_flow` float64 (M, 2).
+    (L, 13), `scale` float64 (L, features), `lead_whole` int64 (M, 2), `lead_flow` float64 (M, 2).
     """
 
-    version = 1
+    version = 2
     migrations: Mapping[int, Migration] = {}
 
     def __init__(self, place: ShardPlace) -> None:

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from operators.spiking.model import HEAD_WIDTH, HEADS
+from operators.spiking.model import CALM_TICKS, HEAD_WIDTH, HEADS
 from operators.spiking.vector_kernels import lanes_at, spread
 
 LANES = 32
@@ -113,7 +113,8 @@ def step_membranes(typingctx, v, at, drive, theta, fired, first, factor):
 @intrinsic
 def read_out(typingctx, factor, groups, total, n, r, score, s, scale):
     """Counts, accumulators and scores of symbol s: n <- n * factor + 1, r <- r * factor + total,
-    score = scale * the sum of r / n over the traces 0..groups in this order (r times 1 / n, in fact).
+    score = scale * the sum of r / (n + c) over the traces 0..groups in this order (r times 1 / (n + c), in fact), c = CALM_TICKS, but 0
+    for trace 0.
 
     factor float64 (HEAD_WIDTH,), total int32 (HEADS * HEAD_WIDTH,), n float64 (S, HEAD_WIDTH), r float64 (S, HEADS * HEAD_WIDTH),
     score float32 (S, HEADS).
@@ -132,7 +133,8 @@ def read_out(typingctx, factor, groups, total, n, r, score, s, scale):
         builder.store(count, place, align=8)
         first = ir.Constant(ir.VectorType(ir.IntType(1), HEAD_WIDTH), [k == 0 for k in range(HEAD_WIDTH)])
         used = builder.or_(first, _leaky(builder, args[1]))
-        weight = builder.select(used, builder.fdiv(_traces(1.0), count), _traces(0.0))
+        seen = builder.fadd(count, ir.Constant(lanes, [0.0, *[CALM_TICKS] * (HEAD_WIDTH - 1)]))
+        weight = builder.select(used, builder.fdiv(_traces(1.0), seen), _traces(0.0))
         scores = context.make_array(sig.args[5])(context, builder, args[5])
         for head in range(HEADS):
             column = number(head * HEAD_WIDTH)

@@ -9,10 +9,11 @@ Equations. At each tick that drives the network (`use` = 1), t the tick's time, 
     z_j     = V_j >= theta_j ;   V_j <- 0 where z_j                                               fire and reset to rest
     R_hg   <- R_hg * exp(-h / tau_g) + sum over spiking n of w_read[n, hg]                        read-out of head h, trace g
     N_g    <- N_g * exp(-h / tau_g) + 1                                                           leaky count of ticks
-    score_h = scale * sum over g of R_hg / N_g                                                    g = 0, 1, .., G in this order
+    score_h = scale * sum over g of R_hg / (N_g + c_g)                                            g = 0, 1, .., G in this order
 
-Trace g = 0 has tau = 0: it holds the tick's own spikes (factor 0, N_0 = 1). Dividing by N_g makes a trace a mean over the recent
-ticks, so that a busy minute does not shout (divisive normalisation, Carandini and Heeger 2012). A linear leaky read-out needs no
+Trace g = 0 has tau = 0: it holds the tick's own spikes (factor 0, N_0 = 1, c_0 = 0). Dividing by N_g + c_g makes a trace a mean over the
+recent ticks and c_g = CALM_TICKS silent ones (divisive normalisation with its constant, Carandini and Heeger 2012): a busy minute does
+not shout, and few ticks, which prove little, speak softly. A linear leaky read-out needs no
 trace per neuron: one accumulator per head and trace carries them all, because decay and sum commute.
 
 Numerics. Input and read-out weights are fixed-point integers, so the sums over spikes are exact and have no order: swapping
@@ -53,6 +54,8 @@ WEIGHT_MAX: Final = 511
 HEADS: Final = 2
 HEAD_WIDTH: Final = 8
 """Columns of one head: trace 0 (the tick's own spikes) and up to 7 leaky traces; unused ones are zero."""
+CALM_TICKS: Final = 16.0
+"""Silent ticks that every leaky trace counts beside those it has seen."""
 READ_ONE: Final = 1 << 16
 """A read-out weight of 1.0 in w_read."""
 READ_MAX: Final = 1 << 23

@@ -19,8 +19,8 @@ from operators.spiking.training.trace_kernels import record_spikes
 from schemas.exact import normal_quantile, uniform64
 from schemas.ticks import Ints
 
-TAU_NS = (20_000_000, 200_000_000, 2_000_000_000, 20_000_000_000)
-"""Time constants of membranes and traces: from within a burst of updates to the memory of a spell."""
+TAU_NS = (20_000_000, 500_000_000, 5_000_000_000, 25_000_000_000)
+"""Time constants of membranes and traces: from within a burst of updates to how long an order flow pushes."""
 FAN_IN = 12
 RATES = (0.04, 0.2)
 """Lowest and highest share of ticks at which a hidden neuron is set to fire."""

@@ -20,8 +20,9 @@ from operators.spiking.training.trace_kernels import collect_traces
 from schemas.ticks import Ints
 
 Floats = npt.NDArray[np.float64]
-RIDGES = (3000.0, 1000.0, 300.0, 100.0)
+RIDGES = (10_000.0, 3000.0, 1000.0, 300.0, 100.0, 30.0)
 """Penalties tried, in units of one example on columns scaled to mean square 1."""
+CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,13 @@ def pairs(groups: int) -> tuple[Ints, Ints]:
 
 
 def draw_sample(targets: Targets, per_spell: int, most: int, seed: int) -> Sample:
-    """Up to `per_spell` eligible ticks of each spell (the first one always), then at most about `most` in all, spells at random."""
+    """Up to `per_spell` eligible ticks of each spell, its first one always, and at most about `most` in all.
+
+    Where that would be too many, each spell gives fewer, and only then spells are left out, at random: what a spell teaches is
+    mostly in one of its ticks.
+    """
+    spells = np.unique(targets.spell)
+    per_spell = max(1, min(per_spell, most // max(spells.size, 1)))
     noise = _noise(seed, targets.row).astype(np.float64)
     first = np.r_[True, np.diff(targets.spell) > 0]
     order = np.lexsort((np.where(first, -1.0, noise), targets.spell))
@@ -48,7 +55,6 @@ def draw_sample(targets: Targets, per_spell: int, most: int, seed: int) -> Sampl
     starts = np.flatnonzero(np.r_[True, np.diff(spell) > 0])
     rank = np.arange(spell.size) - np.repeat(starts, np.diff(np.r_[starts, spell.size]))
     chosen = order[rank < per_spell]
-    spells = np.unique(targets.spell)
     expected = chosen.size
     if expected > most:
         kept = _noise(seed + 1, spells) < np.uint64(int(2**64 * (most / expected)) - 1)
@@ -82,21 +88,40 @@ def trace_matrix(data: Prepared, model: TickNetwork, rows: Ints, forget: bool = 
     return out
 
 
+def bounding_curvature(x: npt.NDArray[np.float32], weight: Floats) -> Floats:
+    """What no logistic loss over these examples curves more than: a quarter of the weighted x' x (Boehning and Lindsay 1988). (P, P)."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for at in range(0, len(x), CHUNK):
+        part = x[at : at + CHUNK] * np.sqrt(0.25 * weight[at : at + CHUNK, None]).astype(np.float32)
+        total += part.T @ part
+    return total
+
+
 def fit_logistic(
-    x: npt.NDArray[np.float32], y: Floats, weight: Floats, ridge: float, start: Floats | None = None, steps: int = 8
+    x: npt.NDArray[np.float32],
+    y: Floats,
+    weight: Floats,
+    ridge: float,
+    curvature: Floats,
+    start: Floats | None = None,
+    steps: int = 20,
+    smallest_move: float = 1e-3,
 ) -> Floats:
-    """Weights of a logistic regression without intercept, by Newton's method. x (m, P) of columns of like size, y +-1. Returns (P,)."""
+    """Weights of a logistic regression without intercept. x (m, P) of columns of like size, y +-1. Returns (P,).
+
+    Steps with one `curvature` that bounds the loss's own: each lowers the loss, and where few labels are near certain, a dozen do.
+    Ends where no weight moves by `smallest_move`.
+    """
     beta = np.zeros(x.shape[1]) if start is None else start.copy()
+    bound = curvature.copy()
+    bound[np.diag_indices_from(bound)] += ridge
+    inverse = np.linalg.inv(bound)
     for _ in range(steps):
         margin = y * (x @ beta.astype(np.float32)).astype(np.float64)
         wrong = 1.0 / (1.0 + np.exp(np.clip(margin, -30, 30)))
-        gradient = x.T @ (weight * y * wrong).astype(np.float32) - ridge * beta
-        curvature = np.sqrt(weight * wrong * (1.0 - wrong)).astype(np.float32)[:, None] * x
-        hessian = (curvature.T @ curvature).astype(np.float64)
-        hessian[np.diag_indices_from(hessian)] += ridge
-        move = np.linalg.solve(hessian, gradient)
+        move = inverse @ (x.T @ (weight * y * wrong).astype(np.float32) - ridge * beta)
         beta += move
-        if np.abs(move).max() < 1e-3:
+        if np.abs(move).max() < smallest_move:
             break
     return beta
 
@@ -112,17 +137,19 @@ def fit_head(x: npt.NDArray[np.float32], label: npt.NDArray[np.int8], weight: Fl
     has = label != 0
     x, y, weight = x[has], label[has].astype(np.float64), weight[has]
     scale = np.sqrt(np.maximum(np.einsum("ij,ij,i->j", x, x, weight.astype(np.float32)) / weight.sum(), 1e-5)).astype(np.float32)
-    x = x / scale
+    x /= scale
     cut = int(0.8 * y.size)
+    early, late = bounding_curvature(x[:cut], weight[:cut]), bounding_curvature(x[cut:], weight[cut:])
     losses: dict[float, float] = {}
     beta = None
     for ridge in RIDGES:
-        beta = fit_logistic(x[:cut], y[:cut], weight[:cut], ridge, beta)
+        beta = fit_logistic(x[:cut], y[:cut], weight[:cut], ridge, early, beta)
         losses[ridge] = log_loss(x[cut:], y[cut:], weight[cut:], beta)
         if losses[ridge] > min(losses.values()):
             break
     best = min(losses, key=lambda r: (losses[r], r))
-    return fit_logistic(x, y, weight, best, beta) / scale, {"ridge": best, "held_out_loss": losses[best], "examples": int(y.size)}
+    fitted = fit_logistic(x, y, weight, best, early + late, beta)
+    return fitted / scale, {"ridge": best, "held_out_loss": losses[best], "examples": int(y.size)}
 
 
 def with_readout(model: TickNetwork, heads: list[Floats]) -> TickNetwork:

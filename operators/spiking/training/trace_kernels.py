@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from operators.spiking.kernels import advance, working_arrays
+from operators.spiking.model import CALM_TICKS
 from schemas.exact import exp64
 
 _NEVER = -(2**63)
@@ -48,7 +49,7 @@ def record_spikes(ticks, use, indptr, neuron, local, model, state, scratch, forg
 def collect_traces(
     ticks, use, indptr, neuron, h_indptr, h_neuron, inputs, local, inv_tau, forget, rows, plus, minus, trace, count, last, out
 ):
-    """Normalised traces at the ticks `rows` (ascending): out[m, g * pairs + p] = (trace_g[plus[p]] - trace_g[minus[p]]) / N_g.
+    """Normalised traces at the ticks `rows` (ascending): out[m, g * pairs + p] = (trace_g[plus[p]] - trace_g[minus[p]]) / (N_g + c_g).
 
     Trace 0 holds the spikes of the last tick that drove the network. Work space: trace float32 (S, G + 1, neurons) and count
     float64 (S, G + 1), at the start 0; last int64 (S,), at the start NEVER.
@@ -75,7 +76,8 @@ def collect_traces(
                     trace[s, g, inputs + h_neuron[k]] += np.float32(1.0)
         if m < rows.size and rows[m] == t:
             for g in range(traces):
-                inverse = np.float32(1.0 / count[s, g]) if count[s, g] > 0.0 else np.float32(0.0)
+                calm = CALM_TICKS if g > 0 else 0.0
+                inverse = np.float32(1.0 / (count[s, g] + calm)) if count[s, g] > 0.0 else np.float32(0.0)
                 for p in range(pairs):
                     out[m, g * pairs + p] = (trace[s, g, plus[p]] - trace[s, g, minus[p]]) * inverse
             m += 1

@@ -29,12 +29,12 @@ from schemas.errors import UsageError
 from schemas.features import FEATURE_NAMES
 from schemas.settings import Settings
 
-TRAINER_VERSION: Final = 1
+TRAINER_VERSION: Final = 2
 TRAIN_PART: Final = 0.8
 """Part of the ticks that trains when no time is given."""
 THETA_TICKS: Final = 300_000
-PER_SPELL: Final = 4
-MOST_EXAMPLES: Final = 300_000
+PER_SPELL: Final = 16
+MOST_EXAMPLES: Final = 600_000
 
 Progress = Callable[[str], None]
 

@@ -66,6 +66,8 @@ CASES = [
     ("coarse", "return_fast", -0.5, ["return_fast -2", "return_fast -1"]),
     ("one side only", "persistence", -1.0, []),
     ("persistence", "persistence", 1.0, ["persistence +1"]),
+    ("an event", "trade_side", 1.0, ["trade_side +1"]),
+    ("its mirror image", "mid_step", -1.0, ["mid_step -1"]),
     ("one step up", "microprice", 0.6, ["microprice rises"]),
     ("one step a tick at most", "microprice", -3.0, ["microprice falls"]),
 ]

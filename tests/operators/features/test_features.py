@@ -98,7 +98,7 @@ class Reference:
         ofi = []
         for (_, b0, a0, q0, p0), (s, b1, a1, q1, p1) in itertools.pairwise(self.quotes):
             ofi.append((s, (b1 >= b0) * q1 - (b1 <= b0) * q0 - (a1 <= a0) * p1 + (a1 >= a0) * p0))
-        out = {}
+        out = {"trade_side": 0, "mid_step": 0, "queue_lean": 0}
         for name, half in self.half.items():
             out[f"return_{name}"] = self.fade(moves, t, half)
             out[f"order_flow_{name}"] = self.fade(ofi, t, half)
@@ -106,15 +106,19 @@ class Reference:
             out[f"size_flow_{name}"] = self.fade([(s, v) for s, _, _, v in self.prints], t, half)
             out[f"imbalance_{name}"] = self.mean(self.imbalances, t, half)
         out["volatility"] = math.sqrt(self.fade([(s, m * m) for s, m in moves], t, self.half["slow"]))
-        out["trade_intensity"] = self.fade([(s, 1) for s, *_ in self.prints], t, self.half["slow"])
         out["change_age"] = ((t - (moves[-1][0] if moves else self.first)) / self.half["fast"]) ** 0.25
         out["last_direction"] = math.copysign(1, moves[-1][1]) if moves else 0
         out["persistence"] = math.copysign(1, moves[-1][1] * moves[-2][1]) if len(moves) > 1 else 0
+        if row["kind"] != QUOTE:
+            out["trade_side"] = side
+        elif len(self.quotes) > 1:
+            (_, b0, a0, q0, p0), (_, b1, a1, q1, p1) = self.quotes[-2:]
+            out["mid_step"] = np.sign(b1 + a1 - b0 - a0)
+            out["queue_lean"] = np.sign((q1 - q0) - (p1 - p0)) if (b0, a0) == (b1, a1) else 0
         if self.quotes:
             _, b, a, q, p = self.quotes[-1]
             out["imbalance"] = (q - p) / (q + p)
             out["spread"] = (a - b) / 2
-            out["depth"] = q + p
             out["microprice"] = out["imbalance"] * out["spread"]
             out["imbalance_shift"] = out["imbalance"] - out["imbalance_fast"]
         return out

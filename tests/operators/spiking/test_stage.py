@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from operators.spiking import SpikingStage, infer_tick
-from operators.spiking.model import HEAD_WIDTH, READ_ONE
+from operators.spiking.model import CALM_TICKS, HEAD_WIDTH, READ_ONE
 from operators.spiking.stage import network_arguments, network_scratch, network_state, state_arguments
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ def slow_network(spikes, network, forget=False):
             n[s] = n[s] * fade + 1.0
             for head in range(2):
                 columns = w_read[:, head * HEAD_WIDTH : head * HEAD_WIDTH + groups + 1]
-                now[s, head] = sum(trace[s, g] @ columns[:, g] / n[s, g] for g in range(groups + 1))
+                now[s, head] = sum(trace[s, g] @ columns[:, g] / (n[s, g] + (CALM_TICKS if g else 0)) for g in range(groups + 1))
             hidden[t] = z.sum()
         scores[t] = now[s]
     return scores, hidden
