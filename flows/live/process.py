@@ -103,7 +103,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             wired = wire(process)
             with quiet_engine(folder.path):
                 recovery, resumed = opened(folder.recovery, wired.steps)
-            live.restarts = _noted(folder, start, resumed)
+            live.restarts, live.epoch_s = _noted(folder, start, resumed), epoch_s
             log.info("started", run_folder=str(folder.path), resumed=resumed, setup_s=round(time.monotonic() - began, 3))
             cpu, wall = time.process_time(), time.monotonic()
             with watched(live, settings, process.name, folder.path), _told(log), quiet_engine(folder.path):

@@ -3,10 +3,11 @@
 What counts as progress: `Live.done_slice`, or, in a process that has no last stage, the smallest watermark. It need not move
 
 - while something outside is away (a component is failing): the process waits, and says for what;
-- while a partition that holds the others back is silent: nothing can be joined without it;
+- while a partition that holds the others back is silent, or one with the turns of another process: nothing can be joined without it;
 - while everything read is done and nothing is left to read.
 
-Otherwise, and wherever no epoch has ended for that long (the worker hangs), `health.stall_s` seconds without progress are a stall.
+Otherwise `health.stall_s` seconds without progress are a stall, and so is an epoch that lasts that much longer than it should (the worker
+hangs).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import structlog
 
 from operators.timeline.live import FAILING, STARTING, Live
 
+CONTROL: Final = "control"
+"""The topic that nothing ever waits for."""
 STALL_EXIT: Final = 6
 """Exit code of a process that the watchdog ended."""
 LOOKS: Final = 10
@@ -58,7 +61,7 @@ class Progress:
         self._stall_s = stall_s
         self._lock = threading.Lock()
         self._at: int | None = None
-        self._fine_s = live.now_s()
+        self._fine_s = self._away_s = live.now_s()
 
     def look(self) -> Finding:
         """What is so now. May be called by several threads."""
@@ -69,11 +72,13 @@ class Progress:
         live, now = self._live, self._live.now_s()
         failing = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is FAILING]
         if failing:
-            self._fine_s = now
+            self._fine_s = self._away_s = now
             return Finding(Standing.WAITING, tuple(failing))
         began = live.epoch_began_s
-        if began is not None and self._stall_s and now - began > self._stall_s:
-            return Finding(Standing.STALLED, (f"no epoch has ended for {now - began:.0f} s: the worker hangs",), now - began)
+        if began is not None and self._stall_s:
+            epoch_age_s = now - max(began, self._away_s)
+            if epoch_age_s > self._stall_s + live.epoch_s:
+                return Finding(Standing.STALLED, (f"no epoch has ended for {epoch_age_s:.0f} s: the worker hangs",), epoch_age_s)
         starting = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is STARTING]
         at, low = reached(live)
         if at is not None and (self._at is None or at > self._at):
@@ -97,24 +102,38 @@ class Progress:
 def reached(live: Live) -> tuple[int | None, int | None]:
     """The slice before which this process has done everything, and the one before which all its partitions have been read."""
     marks = dict(live.watermark)
-    known = set(marks) | set(dict(live.lag_messages)) | set(live.waiting_for.copy())
-    low = min(marks.values()) if marks and len(marks) == len(known) else None
+    marked = {_topic(p) for p in marks}
+    whole = all(p in marks for p in _known(live) if _topic(p) in marked)
+    low = min(marks.values()) if marks and whole else None
     return (live.done_slice if live.done_slice is not None else low), low
 
 
+def _known(live: Live) -> set[str]:
+    """The partitions that must go on for the process to go on."""
+    known = {*live.watermark.copy(), *live.lag_messages.copy(), *live.waiting_for.copy()}
+    return {p for p in known if _topic(p) != CONTROL}
+
+
+def _topic(partition: str) -> str:
+    """Of a partition's name; empty for the topic of ticks."""
+    return partition.rpartition("/")[0]
+
+
 def _no_input(live: Live, at: int | None, low: int | None) -> tuple[str, ...]:
-    """Why a process that does not move need not; empty where it should."""
-    if low is not None and at is not None and at < low:
-        return ()
-    marks = dict(live.watermark)
-    silent = live.waiting_for.copy()
-    lag = dict(live.lag_messages)
-    known = set(marks) | silent | set(lag)
-    behind = {p for p in known if p not in marks or marks[p] == low}
-    holding = sorted(behind & silent)
+    """Why a process that does not move need not; empty where it should.
+
+    A partition with marks holds everything back where its mark is the smallest. One of a topic without marks carries the turns of
+    another process, which may be needed at any slice.
+    """
+    marks, known = dict(live.watermark), _known(live)
+    marked = {_topic(p) for p in marks}
+    behind = {p for p in known if marks.get(p) == low}
+    turns = {p for p in known if marks and _topic(p) not in marked}
+    all_read = low is not None and at is not None and at < low
+    holding = sorted((turns if all_read else turns | behind) & live.waiting_for.copy())
     if holding:
         return (f"silent: partition{'s' if len(holding) > 1 else ''} {', '.join(holding)}",)
-    if not sum(lag.values()):
+    if not all_read and not sum(live.lag_messages.copy().values()):
         return ("nothing to read",)
     return ()
 

@@ -162,7 +162,9 @@ class Live:
         self.rows[table] = self.rows.get(table, 0) + n
 
     def epoch_began(self, step: str) -> None:
-        """An epoch has ended and the next begins; said by a source where it gives its snapshot. Of several, only the first counts."""
+        """An epoch has ended and the next begins. Said by a source where it gives its snapshot: a sink is asked for one only in epochs in
+        which something came to it. Of several sources, the first that says so is the one that counts.
+        """
         if self._epoch_teller is None:
             self._epoch_teller = step
         if step != self._epoch_teller:

@@ -36,12 +36,10 @@ _PARTITION: Final = re.compile(r"(?:p|.*/)([0-9]+)")
 class KafkaPart(StatefulSinkPartition[Item, bytes]):
     """One part. An epoch is complete only after `snapshot` has returned, and `snapshot` has committed everything before.
 
-    So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token. `counts_epochs`: whether
-    this part, one of the process's, tells `live` of epochs.
+    So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token.
     """
 
-    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str, counts_epochs: bool) -> None:
-        self._live = live if counts_epochs else Live()
+    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str) -> None:
         self._transactions = transactions
         self._outgoing = outgoing
         self._writes = live.write_s(name)
@@ -56,7 +54,6 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
     def snapshot(self) -> bytes:
         """Everything before is committed when this returns. The truth stands in Kafka; this is to notice where that was lost."""
         self._transactions.flush()
-        self._live.epoch_began()
         return sealed(state_of(self._outgoing.token))
 
     def close(self) -> None:
@@ -136,7 +133,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         except BaseException:
             transactions.end()
             raise
-        return KafkaPart(transactions, outgoing, self._live, name, for_part == self.list_parts()[0])
+        return KafkaPart(transactions, outgoing, self._live, name)
 
 
 def _claim(transactions: Transactions, outgoing: Outgoing, name: str, *, resumed: bool) -> None:

@@ -90,6 +90,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
     def snapshot(self) -> bytes:
         """By partition where it is; before the broker was reached the first time, what was resumed from or nothing at all."""
         stream, log = self._stream, self._log
+        self._source.live.epoch_began(self._source.step)
         if not self._placed:
             return sealed(position(stream.topic, stream.version, self._untouched or {}))
         states = {p: stream.snapshot(p, log.position(p)) for p in stream.partitions}

@@ -111,7 +111,7 @@ def test_the_numbers_of_the_process_are_its_metrics(live: Live, health: Health) 
     live.wrote("equity", 9)
     live.duplicates, live.sequence_holes, live.restarts = 1, 2, 3
     live.spool_bytes, live.spool_limit_bytes = 100, 1000
-    live.epoch_began()
+    live.epoch_began("ticks")
     live.component("kafka").ok()
     live.component("influx").failing("refused")
     for seconds in (0.0004, 0.003, 0.003, 60.0):

@@ -124,11 +124,71 @@ def test_a_silent_partition_that_is_ahead_of_the_others_excuses_nothing() -> Non
 def test_a_worker_that_ends_no_epoch_hangs_even_with_nothing_to_read() -> None:
     world = moving()
     all_read(world)
-    world.live.epoch_began()
+    world.live.epoch_began("ticks")
     assert world.after(STALL_S) is Standing.WAITING
     assert world.after(1) is Standing.STALLED
-    world.live.epoch_began()
+    world.live.epoch_began("ticks")
     assert world.after(1) is Standing.WAITING
+
+
+def test_an_epoch_may_last_as_long_as_it_should_and_stall_s_more() -> None:
+    world = moving()
+    all_read(world)
+    world.live.epoch_s = 300.0
+    world.live.epoch_began("ticks")
+    assert world.after(300 + STALL_S) is Standing.WAITING
+    assert world.after(1) is Standing.STALLED
+
+
+def test_an_epoch_held_up_by_a_broker_that_was_away_is_not_held_against_the_process_when_it_is_back() -> None:
+    world = moving()
+    all_read(world)
+    world.live.epoch_began("ticks")
+    broker_away(world)
+    assert world.after(10 * STALL_S) is Standing.WAITING
+    world.live.component("kafka").ok()
+    assert world.after(1) is Standing.WAITING
+    assert world.after(STALL_S - 1) is Standing.WAITING
+    assert world.after(1) is Standing.STALLED
+
+
+def lockstep() -> World:
+    """A book: slices of two partitions read up to 20 and done up to 10, and the venue's turns, which carry no marks."""
+    world = World()
+    for p in (0, 1):
+        world.live.mark(f"slices/{p}", 20)
+        world.live.lag(f"slices/{p}", 0)
+    world.live.lag("reports/0", 3)
+    world.live.waiting("control/0")
+    world.live.done(10)
+    assert world.after(0) is Standing.MOVING
+    return world
+
+
+def test_a_control_topic_that_says_nothing_excuses_nothing() -> None:
+    world = lockstep()
+    assert world.after(STALL_S) is Standing.MOVING
+    assert world.after(1) is Standing.STALLED
+
+
+def test_one_that_waits_for_the_turns_of_another_process_is_waiting() -> None:
+    world = lockstep()
+    world.live.waiting("reports/0")
+    assert world.after(STALL_S + 1) is Standing.WAITING
+    assert world.progress.look().why == ("silent: partition reports/0",)
+    world.live.arrived("reports/0", messages=1)
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
+def test_one_that_waits_for_another_processs_slices_is_waiting() -> None:
+    world = lockstep()
+    world.live.arrived("reports/0", messages=1)
+    world.live.done(20)
+    assert world.after(0) is Standing.MOVING
+    world.live.mark("slices/1", 30)
+    world.live.waiting("slices/0")
+    assert world.after(STALL_S + 1) is Standing.WAITING
+    assert world.progress.look().why == ("silent: partition slices/0",)
 
 
 def test_without_a_last_stage_the_smallest_watermark_is_what_moves() -> None:
@@ -155,7 +215,7 @@ def test_stall_s_of_0_never_ends_anything() -> None:
     progress = Progress(live, 0)
     live.mark(0, 3)
     live.lag(0, 9)
-    live.epoch_began()
+    live.epoch_began("ticks")
     progress.look()
     now[0] = 1e9
     assert progress.look().standing is Standing.MOVING
