@@ -201,6 +201,31 @@ def audit_line(judged: Accepted | Refused) -> bytes:
     return json.dumps({"version": CONTROL_VERSION, **line}, separators=(",", ":")).encode()
 
 
+def judged_in(line: bytes | str) -> Accepted | Refused | None:
+    """What a line of the topic `audit` says of a message, the inverse of `audit_line`; None where it tells of another event.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        told = json.loads(line)
+        version, event = told["version"], told["event"]
+        if version != CONTROL_VERSION or not isinstance(event, str):
+            msg = f"version {version!r}, event {event!r}"
+            raise ValueError(msg)
+        if event == REFUSED:
+            return Refused(str(told["id"]), Refusal(told["reason"]), str(told["detail"]))
+        if event != ACCEPTED:
+            return None
+        message = ControlMessage.model_validate(told["message"])
+        if message.effective_slice is None or message.effective_slice != told["slice"]:
+            msg = f"slice {told['slice']!r} beside effective_slice {message.effective_slice!r}"
+            raise ValueError(msg)
+    except (KeyError, TypeError, RecursionError) as e:
+        msg = f"{type(e).__name__}: {e}"
+        raise ValueError(msg) from e
+    return Accepted(message.effective_slice, message)
+
+
 @dataclass(frozen=True)
 class ControlLog:
     """Accepted messages in the order of their acceptance, each with its `effective_slice`, which never decreases."""
@@ -237,19 +262,13 @@ class ControlLog:
             if not line.strip():
                 continue
             try:
-                told = json.loads(line)
-                if told["version"] != CONTROL_VERSION or not isinstance(told["event"], str):
-                    msg = f"version {told['version']!r}, event {told['event']!r}"
-                    raise ValueError(msg)
-                if told["event"] != ACCEPTED:
-                    continue
-                message = ControlMessage.model_validate(told["message"])
-                if message.effective_slice != told["slice"]:
-                    msg = f"slice {told['slice']!r} beside effective_slice {message.effective_slice!r}"
-                    raise ValueError(msg)
-            except (ValueError, KeyError, TypeError) as e:
+                judged = judged_in(line)
+            except ValueError as e:
                 msg = f"{where}, line {number}: expected a line of the topic audit (version {CONTROL_VERSION}): {e}"
                 raise UsageError(msg) from e
+            if not isinstance(judged, Accepted):
+                continue
+            message = judged.message
             if found.setdefault(message.id, message) != message:
                 msg = f"{where}, line {number}: message {message.id} was accepted before, in other words"
                 raise UsageError(msg)

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+import flows.cli.control_command as control_command
 import flows.cli.influx_commands as influx_commands
 import flows.cli.live_commands as live_commands
 import flows.cli.model_commands as model_commands
@@ -54,6 +55,7 @@ app = typer.Typer(
 tape_commands.add_to(app)
 replay_command.add_to(app)
 live_commands.add_to(app)
+control_command.add_to(app)
 model_commands.add_to(app)
 run_commands.add_to(app)
 produce_command.add_to(app)

@@ -69,7 +69,7 @@ class AccountJoint(ShardsJoint):
         self.credit.done(hi)
 
     def emitted(self, out: Out) -> list[Out | BookTurn]:
-        return [out, BookTurn(*self.decided)] if self.tells_turns and isinstance(out, tuple) else [out]
+        return [out, BookTurn(self.decided[0], self.decided[1])] if self.tells_turns and isinstance(out, tuple) else [out]
 
 
 @dataclass(frozen=True)

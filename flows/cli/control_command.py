@@ -1,0 +1,194 @@
+"""Commands to a running account: `spiketape control`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.terminal import Json, print_json, say
+from schemas.errors import RefusedError, SpiketapeError, UsageError
+
+Reason = Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)]
+Account = Annotated[str | None, typer.Option(help="The account it is for; left out: every account of the deployment.")]
+WaitS = Annotated[float, typer.Option(help="Seconds to wait for the book's answer; 0: do not wait.")]
+Id = Annotated[str | None, typer.Option("--id", help="Its id, of which only one message is accepted; default a new one.")]
+Config = Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")]
+
+app = typer.Typer(
+    name="control",
+    help=(
+        "Sign and send a control message to the running book. The key is the setting control.key (SPIKETAPE_CONTROL__KEY). "
+        'Example: spiketape control pause --reason "news at noon" --wait-s 10'
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def add_to(main: typer.Typer) -> None:
+    """Adds `control` and its messages to the application."""
+    main.add_typer(app)
+
+
+@app.command("pause")
+def pause_command(
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """No new entries; positions, stops and exits go on. Also the way out of an emergency.
+
+    Example: spiketape control pause --reason "news at noon"
+    """
+    _send("pause", {}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+@app.command("reduce")
+def reduce_command(
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """No new entries; positions are left one after the other.
+
+    Example: spiketape control reduce --reason "end of the month"
+    """
+    _send("reduce", {}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+@app.command("emergency")
+def emergency_command(
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Every order is cancelled, every position left at the market at once, nothing new.
+
+    Example: spiketape control emergency --reason "the model is wrong"
+    """
+    _send("emergency", {}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+@app.command("resume")
+def resume_command(
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Back to normal, from paused or reduced.
+
+    Example: spiketape control resume --reason "news are out"
+    """
+    _send("resume", {}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+@app.command("exclude-partition")
+def exclude_partition_command(
+    partition: Annotated[int, typer.Argument(help="The silent partition.", show_default=False)],
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """A silent partition is waited for no longer; what it sends after that is not read.
+
+    Example: spiketape control exclude-partition 3 --reason "its venue is down"
+    """
+    _send("exclude_partition", {"partition": str(partition)}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+@app.command("change-limit")
+def change_limit_command(
+    limit: Annotated[str, typer.Argument(help="A setting of the section risk, such as max_drawdown.", show_default=False)],
+    value: Annotated[str, typer.Argument(help="Its new value, a decimal with at most 8 places.", show_default=False)],
+    reason: Reason,
+    account: Account = None,
+    wait_s: WaitS = 0.0,
+    id_: Id = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Another limit for risk's checks, within the bounds of the setting.
+
+    Example: spiketape control change-limit max_position_fraction 0.01 --reason "thin market"
+    """
+    _send("change_limit", {"limit": limit, "value": value}, reason, account, wait_s, id_, config, set_, as_json)
+
+
+def _send(
+    kind: str,
+    arguments: dict[str, str],
+    reason: str,
+    account: str | None,
+    wait_s: float,
+    id_: str | None,
+    config: Path | None,
+    set_: list[str] | None,
+    as_json: bool,
+) -> None:
+    from pydantic import ValidationError
+
+    from flows.control import send
+    from schemas.control import Accepted
+    from schemas.messages import ControlMessage
+    from schemas.settings import load_settings
+
+    if not 0 <= wait_s <= 3600:
+        msg = f"--wait-s {wait_s}: must be from 0 to 3600"
+        raise UsageError(msg)
+    settings = load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None), set_ or ())
+    values = {"id": id_ or f"{settings.deployment}/{uuid4().hex}", "account": account, "reason": reason}
+    try:
+        message = ControlMessage.model_validate({**values, "kind": kind, "arguments": arguments})
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        msg = f"--{first['loc'][0]} {first['input']!r}: {first['msg']}"
+        raise UsageError(msg) from e
+    judged = send(settings, message, wait_s)
+    if as_json:
+        print_json({"id": message.id, "judged": _told(judged)})
+    elif isinstance(judged, Accepted):
+        say(f"{kind} {message.id}: accepted, effective from slice {judged.slice}")
+    elif judged is None and not wait_s:
+        say(f"{kind} {message.id}: sent; the topic audit tells what becomes of it")
+    if judged is None and wait_s:
+        msg = f"message {message.id} was sent, but nobody answered within {wait_s:g} s; a book that starts later will still judge it"
+        raise SpiketapeError(msg)
+    if judged is not None and not isinstance(judged, Accepted):
+        msg = f"message {message.id} was refused ({judged.reason}): {judged.detail}"
+        raise RefusedError(msg)
+
+
+def _told(judged: object) -> dict[str, object] | None:
+    from schemas.control import Accepted, Refused
+
+    if isinstance(judged, Accepted):
+        return {"accepted": True, "slice": judged.slice}
+    if isinstance(judged, Refused):
+        return {"accepted": False, "reason": str(judged.reason), "detail": judged.detail}
+    return None
