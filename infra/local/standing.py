@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def up(names: Sequence[str], data: Path, say: Say, runs: Sequence[Path] = ()) ->
             server = standing(name, data)
             if isinstance(server, PrometheusServer):
                 server.config = watching(runs)
+            began = time.monotonic()
             started.append(server.start())
-            say(f"{name}: answers at port {started[-1].port}, data in {started[-1].data}")
+            say(f"{name}: answers at port {server.port} after {time.monotonic() - began:.1f} s, data in {server.data}")
     except BaseException:
         down([s.name for s in started], data, say)
         raise
