@@ -29,7 +29,7 @@ from schemas.settings import Settings
 from schemas.tables import Rows
 
 NAME = "influx_points"
-POINTS = 400_000
+POINTS = 300_000
 RUNS = 3
 EPOCH_PIECES = 64
 """Pieces after which an epoch ends: everything so far is forced to the disk."""

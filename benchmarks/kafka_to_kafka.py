@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from benchmarks.deployment import Deployment
 from benchmarks.figure import Figure, figure
 from benchmarks.place import in_fresh_process, simulated, workplace
 from benchmarks.run import main
+from flows.live.deployment import Deployment
 from infra.local import KafkaServer
 
 NAME = "kafka_to_kafka"

@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.deployment import Deployment
 from benchmarks.points import points_of
+from flows.live.demonstration import await_instruments
+from flows.live.deployment import Deployment
 from infra.local import InfluxServer, KafkaServer
 
 SPLITS: Final = (("0-3",), ("0-1", "2-3"))
@@ -79,7 +80,7 @@ def live_crash_trial(
         report.replay_hash = whole["output_hash"]
         deployment.call("topics", "apply")
         deployment.add_producer(speed).start()
-        _until_produced(deployment)
+        await_instruments(deployment, 60)
         deployment.add_flows(SPLITS[0])
         try:
             deployment.start()
@@ -108,24 +109,6 @@ def live_crash_trial(
         _compare_points(report, influx, whole["influx"]["bucket"], "spiketape")
     report.wall_s = round(time.monotonic() - began, 1)
     return report
-
-
-def _until_produced(deployment: Deployment) -> None:
-    """Waits until the producer has told the instruments, which every flow needs at its start."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            deployment.call("topics", "show")
-            from operators.sources.kafka import published
-            from schemas.settings import load_settings
-
-            published(load_settings(env=deployment.env))
-        except Exception:
-            time.sleep(0.5)
-        else:
-            return
-    msg = f"nothing was produced: {deployment.members['produce'].last_words()}"
-    raise RuntimeError(msg)
 
 
 def _killed(deployment: Deployment, victim: str, kafka: KafkaServer, influx: InfluxServer) -> bool:

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from benchmarks.deployment import Deployment
 from benchmarks.figure import Figure, figure, rounded
 from benchmarks.place import simulated, workplace
 from benchmarks.run import main
+from flows.live.deployment import Deployment
 from infra.local import KafkaServer
 from operators.sources.tape import Tape
 from schemas.wire import CONTENT_PACKED, decode

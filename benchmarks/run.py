@@ -28,6 +28,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "lif_step": ("1k", "10k", "100k", "1M"),
     "kafka_to_kafka": (),
     "order_latency": ("p50", "p99", "committed_p50", "committed_p99"),
+    "control_message": ("p50", "p99"),
     "influx_points": (),
     "influx_query": ("latest_signals", "equity", "fills", "spike_rates", "lag"),
     "transaction": ("1_p50", "1_p90", "20_p50", "20_p90", "200_p50", "200_p90"),

@@ -21,6 +21,7 @@ from flows.cli.app import EPILOG
 from operators.orders import LEGAL, TERMINAL
 from operators.risk import MAY_FOLLOW, rules_table
 from operators.sinks.layout import LAYOUTS, KeyColumn, Kind
+from schemas.control import REFUSALS
 from schemas.orders import Reason
 from schemas.registry import CONDITION_TABLES, FEE_SCHEDULES
 from schemas.settings import Settings
@@ -195,6 +196,9 @@ def reference() -> str:
         table(
             ("mode", "may become"), ((m.name.lower(), ", ".join(t.name.lower() for t in sorted(to - {m}))) for m, to in MAY_FOLLOW.items())
         ),
+        "## Refused control messages\n",
+        "Why a message was refused (docs/control.md); nothing has changed then.\n",
+        table(("reason", "when"), ((str(r), text) for r, text in REFUSALS.items())),
         "## Dead letters\n",
         "Why a tick did not pass the gate. The first check that fails is the reason.\n",
         table(("number", "reason", "when"), ((int(r), r.name, DEAD_LETTERS[r]) for r in DeadLetterReason)),

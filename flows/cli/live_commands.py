@@ -27,6 +27,7 @@ Epoch = Annotated[float, typer.Option(help="Seconds between two recovery points.
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")]
 Sinks = Annotated[str, typer.Option(help="Where results go: any of kafka, influx, lake, separated by commas.")]
 
+DEMONSTRATED_TICKS = 60_000
 SINKS = ("kafka", "influx", "lake")
 
 app = typer.Typer(
@@ -41,8 +42,51 @@ app = typer.Typer(
 
 
 def add_to(main: typer.Typer) -> None:
-    """Adds `run` and its flows to the application."""
+    """Adds `run` and its flows, and the demonstration, to the application."""
     main.add_typer(app)
+    main.command("live")(live_command)
+
+
+def live_command(
+    tape: Annotated[Path | None, typer.Argument(help="A tape; left out: 60,000 simulated ticks.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of servers, runs and logs; an earlier demonstration there is deleted.")] = Path(
+        "runs/live"
+    ),
+    partitions: Annotated[str, typer.Option(help="Tick partitions of each signals process, as in 0-1/2-3.")] = "0-1/2-3",
+    speed: Annotated[float | None, typer.Option(help="Multiple of real time; default as fast as possible.")] = None,
+    within_s: Annotated[float, typer.Option(help="Give up after so many seconds.")] = 1800.0,
+    as_json: Json = False,
+) -> None:
+    """Show a whole deployment on this machine: servers of its own, a tape into Kafka, signals, book and venue as processes, points arriving
+    in InfluxDB, and at the end the topics read back and compared with a replay.
+
+    Venue and book go slice by slice while orders are alive, so take a short tape.
+
+    Example:
+
+      spiketape live --speed 20
+    """
+    import shutil
+    from dataclasses import asdict
+
+    from flows.inputs import default_tape
+    from flows.live.demonstration import demonstrate
+
+    if tape is None:
+        tape = default_tape(lambda _done: None, DEMONSTRATED_TICKS)
+    if (out / "kafka").is_dir():
+        shutil.rmtree(out)
+    elif out.exists() and any(out.iterdir()):
+        msg = f"--out {out}: is there and holds no demonstration; give another folder"
+        raise UsageError(msg)
+    shown = demonstrate(tape.resolve(), out.resolve(), tuple(partitions.split("/")), speed, within_s, say)
+    if as_json:
+        print_json({**asdict(shown), "same": shown.same})
+    else:
+        say(f"{sum(shown.rows.values()):,} rows in the topics, output hash {shown.output_hash}")
+        say("the replay says the same" if shown.same else f"the replay says {shown.replay_hash}: this is a defect")
+    if not shown.same:
+        raise typer.Exit(1)
 
 
 @app.command("trading")

@@ -1,5 +1,5 @@
 """A whole deployment on this machine: the real broker and InfluxDB, a producer and the processes signals, book and venue, under a
-supervisor that starts again what was killed. For trials that break it (benchmarks/live_crash.py) and for tests.
+supervisor that starts again what was killed. For the demonstration, for trials that break it (benchmarks/live_crash.py) and for tests.
 """
 
 from __future__ import annotations
@@ -203,13 +203,17 @@ class Deployment:
     def wait(self, within_s: float) -> None:
         """Tends the deployment until every member has come to its end. RuntimeError after `within_s`."""
         until = time.monotonic() + within_s
-        while any(m.running or m.process is None or m.process.poll() != 0 for m in self.members.values()):
+        while not self.over():
             self.tend()
             if time.monotonic() > until:
                 words = "\n".join(f"{m.name}: {m.last_words()}" for m in self.members.values() if m.running)
                 msg = f"not at the end after {within_s:.0f} s: {words}"
                 raise RuntimeError(msg)
             time.sleep(POLL_S)
+
+    def over(self) -> bool:
+        """Whether every member has come to its end."""
+        return all(m.process is not None and m.process.poll() == 0 for m in self.members.values())
 
     def stop(self) -> None:
         """Kills what is left."""
