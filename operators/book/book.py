@@ -177,7 +177,7 @@ class Book:
         for wish in wishes:
             self._wish(state, desk, wish)
         deals = state["deals"]
-        for symbol in sorted(s for s, deal in deals.items() if desk.now >= deal["due_ns"]):
+        for symbol in sorted([s for s, deal in deals.items() if desk.now >= deal["due_ns"]]):
             self.ways.advance(state, desk, symbol, deals[symbol])
         if state["mode"] == Mode.REDUCED:
             self._reduce(state, desk)
@@ -275,7 +275,8 @@ class Book:
 
     def _kill_switch(self, state: State, desk: Desk) -> None:
         money, limit = state["money"], self.limits_of(state).drawdown
-        fallen, peak = int(money[PEAK2] - money[LAST2]), int(money[PEAK2])
+        peak = money.item(PEAK2)
+        fallen = peak - money.item(LAST2)
         if state["mode"] != Mode.EMERGENCY and reached(fallen, peak, limit):
             self._change_mode(state, desk, Mode.EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), limit.e8)
 

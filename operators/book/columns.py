@@ -75,10 +75,10 @@ class Columns:
     def wishes(self, k: int) -> list[Wish]:
         """The last action of each symbol in slice k, which the scan has just read."""
         last: dict[int, Wish] = {}
-        at = int(self.place[1]) - 1
-        while at >= 0 and self.signal_slices[at] == k:
-            symbol = int(self.signal_symbols[at])
-            last.setdefault(symbol, Wish(symbol, int(self.actions[at]), int(self.confidence_e6[at])))
+        at = self.place.item(1) - 1
+        while at >= 0 and self.signal_slices.item(at) == k:
+            symbol = self.signal_symbols.item(at)
+            last.setdefault(symbol, Wish(symbol, self.actions.item(at), self.confidence_e6.item(at)))
             at -= 1
         return [last[s] for s in sorted(last)]
 

@@ -105,17 +105,16 @@ class Walk:
         self.desk = book.desk(state["book"], self.rows)
         self._seconds = np.empty((SECONDS_AT_ONCE, 6), np.int64)
         self._made = 0
+        self._mids2 = np.zeros(len(book.markets), np.int64)
 
     def advance(self, columns: Columns, k: int, hi: int) -> int:
         """From slice k to the slice after the next one in which something happens, at most to `hi`; returns that slice."""
         due = max(self._next_due(), k)
         target = min(due, hi - 1)
         event = self.venue.next_event(target + 1)
-        stopped = self._scan(columns, k, min(event, target + 1))
-        if stopped is None and event <= target:
-            before2 = mids2(self.state["book"])
-            keep(self.state, self.venue.run_until_event(event + 1), before2)
-            stopped = self._scan(columns, event, event + 1)
+        stopped = self._scan(columns, k, min(event, target) + 1, event)
+        if event <= target and (stopped is None or stopped == event):
+            keep(self.state, self.venue.run_until_event(event + 1), self._mids2)
             if stopped is None and self._next_due() > event:
                 return event + 1
             stopped = event
@@ -148,8 +147,8 @@ class Walk:
                 break
         return due
 
-    def _scan(self, columns: Columns, lo: int, hi: int) -> int | None:
-        """Marks over [lo, hi); the slice at which the book must decide, or None."""
+    def _scan(self, columns: Columns, lo: int, hi: int, event: int) -> int | None:
+        """Marks over [lo, hi); the slice at which the book must decide, or None. `_mids2`: bid + ask before slice `event`."""
         book = self.state["book"]
         drawdown = self.book.limits_of(book).drawdown
         kill = NEVER_KILLS if book["mode"] == Mode.EMERGENCY else drawdown.numerator / drawdown.denominator * ALMOST
@@ -172,6 +171,8 @@ class Walk:
                 kill,
                 self._seconds,
                 self._made,
+                event,
+                self._mids2,
             )
             if why == FULL:
                 self._drain()

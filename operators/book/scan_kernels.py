@@ -138,10 +138,13 @@ def scan(
     kill_share: float,
     seconds: Any,
     made: int,
+    event: int,
+    mids2: Any,
 ) -> tuple[int, int, int]:
     """Scans slices [lo, hi); `place` int64 (2,) is where in quotes and signals it stands and moves on.
 
-    `quotes` SLICE_QUOTE with their `quote_order`; signals as columns already in order: slice, symbol, action.
+    `quotes` SLICE_QUOTE with their `quote_order`; signals as columns already in order: slice, symbol, action. Before it takes in slice
+    `event` it notes bid + ask of each instrument in `mids2` int64 (instruments,).
 
     Returns (slice, why, rows made): DECIDE: it stopped after taking in that slice; FULL: `seconds` is full, it stopped before
     that slice; TOO_LARGE: an amount does not fit; NOTHING: the slice is `hi`, all before it is done.
@@ -156,6 +159,10 @@ def scan(
             k = min(k, quotes[quote_order[qi]].slice)
         if si < n_signals:
             k = min(k, signal_slices[si])
+        if lo <= event <= k:
+            for i in range(mids2.size):
+                mids2[i] = market[i, BID] + market[i, ASK]
+            event = lo - 1
         if money[PENDING] != 0 and made == seconds.shape[0]:
             place[0] = qi
             place[1] = si

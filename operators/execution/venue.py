@@ -80,8 +80,8 @@ class PaperVenue:
         for i, shard in zip(instruments.instruments, self.shard_of_symbol, strict=True):
             self.symbols_of_shard[shard] = self.symbols_of_shard.get(shard, 0) + 1
             self.quoted_of_shard[shard] = self.quoted_of_shard.get(shard, 0) + int(i.quoted)
-        self.parameters = np.zeros((len(instruments.instruments), 1), PARAMETERS)
-        for row, i in zip(self.parameters, instruments.instruments, strict=True):
+        parameters = np.zeros((len(instruments.instruments), 1), PARAMETERS)
+        for row, i in zip(parameters, instruments.instruments, strict=True):
             row["slice_ns"] = self.slice_ns
             row["seed"] = v.seed
             row["tick_size"] = i.tick_size
@@ -99,6 +99,7 @@ class PaperVenue:
             row["report_mu"] = v.report_latency_mu
             row["report_sigma"] = v.report_latency_sigma
             row["scale"] = v.latency_scale
+        self.parameters = list(parameters)
 
     def start(self) -> State:
         """The venue before the first slice: no orders."""
