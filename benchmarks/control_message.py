@@ -1,4 +1,7 @@
-"""Microseconds from a signed control message to its acceptance by an account, signature and all: half take less than p50, 99% less than p99."""
+"""Microseconds from a signed control message to its acceptance by an account: half take less than p50, 99% less than p99.
+
+The signature is checked in it.
+"""
 
 from __future__ import annotations
 
