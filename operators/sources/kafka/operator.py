@@ -74,7 +74,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
                 items = stream.decode(p, log.take(p, s.batch_bytes))
                 self._count(items)
                 reached = stream.slice_of(p)
-                if items and reached is not None:
+                if reached is not None and reached >= 0 and any(_is_sound(item) for item in items):
                     s.credit.sent(p, reached)
                 out += items
                 if stream.ended(p):

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, run_main
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from flows.produce import Playing, produce
 from infra.topics import apply
 from operators.sources.kafka import merged, publish, published, split
+from operators.sources.kafka.operator import poison_apart
 from operators.sources.tape import Tape
 from operators.timeline.control import Credit, Drain
+from operators.timeline.registry import opened
 from operators.timeline.seal import sealed, unsealed
 from schemas.errors import BrokerError, RefusedError, StateMismatchError, TopicError, UsageError
 from schemas.settings import Settings
 from schemas.tick_stream import CONTENT_HEARTBEAT, CONTENT_TYPE, encode_heartbeat
-from schemas.ticks import FLAG_TIME_REFUSED
+from schemas.ticks import END, FLAG_TIME_REFUSED, Mark, TickBatch
 from schemas.wire import CONTENT_JSON, CONTENT_PACKED, encode, encode_json
 
 Deployed = Callable[..., Settings]
@@ -345,6 +352,18 @@ def test_without_credit_nothing_is_sent_until_downstream_is_through(deployed: De
     assert driven.told.result() == by_cursor(settings, tape).result()
 
 
+def test_poison_and_refused_times_before_the_first_tick_take_up_no_credit(deployed: Deployed, tape: Tape, reading: Any) -> None:
+    settings = deployed()
+    apply(settings)
+    a = tape.read(1, 0, 100).copy()
+    a["ts_ns"][:20] = -1
+    sent(settings, 1, *[("text/plain", b"no")] * 20, *((CONTENT_PACKED, encode(a[i : i + 1], i)) for i in range(20)))
+    sent(settings, 1, (CONTENT_PACKED, encode(a[20:], 20)))
+    driven = reading(settings, tape, partitions=[1], batch_ticks=1, credit=Credit(max_open_slices=1, open_batches=1))
+    driven.until(lambda: driven.rows == 100)
+    assert len(driven.told.poison) == 20
+
+
 @pytest.mark.parametrize("start", ["latest", "0:3,1:3,2:3,3:3", "5", "time"])
 def test_where_a_new_run_begins(start: str, deployed: Deployed, tape: Tape, reading: Any) -> None:
     settings = played(deployed(), tape, batch_ticks=100)
@@ -397,3 +416,27 @@ def test_instruments_are_published_once_and_another_list_is_refused(deployed: De
         publish(settings, fewer)
     with pytest.raises(TopicError, match="set slice_ms to 100"):
         published(settings.model_copy(update={"slice_ms": 50}))
+
+
+def test_a_flow_with_recovery_goes_on_where_it_was_drained(deployed: Deployed, tape: Tape, reading: Any, tmp_path: Path) -> None:
+    """The source in Bytewax itself: drained twice, run to the end the third time; every tick once."""
+    settings = played(deployed(), tape, batch_ticks=50)
+    got: list[Any] = []
+    for quota in (3000, 9000, None):
+        source = reading(settings, tape, batch_ticks=200).source
+
+        def seen(item: Any, source: Any = source, quota: int | None = quota) -> Any:
+            if quota is not None and source.ticks_this_attempt > quota:
+                source.drain.ask()
+            return item
+
+        flow = Dataflow("ticks")
+        read = poison_apart("sound", op.input("kafka", flow, source))
+        op.output("out", op.map("seen", read.trues, seen), TestingSink(got))
+        recovery, _ = opened(tmp_path / "recovery", {"ticks.kafka": 1})
+        run_main(flow, recovery_config=recovery, epoch_interval=timedelta(seconds=0))
+        assert source.finished is (quota is None)
+    ticks = [v.ticks for _, v in got if isinstance(v, TickBatch)]
+    assert sum(map(len, ticks)) == tape.manifest.rows
+    assert len({(t["symbol"], t["seq"]) for a in ticks for t in a}) == tape.manifest.rows
+    assert {v.k for _, v in got if isinstance(v, Mark)} >= {END}
