@@ -94,7 +94,7 @@ def _ours(settings: Settings) -> Callable[[int], None]:
 
 
 def _bare(settings: Settings) -> Callable[[int], None]:
-    producer = Producer({**settings.kafka.client(), "transactional.id": f"{NAME}.bare", "linger.ms": 1})
+    producer = Producer({**settings.kafka.client(), "transactional.id": f"{NAME}.bare", "linger.ms": 1, "log_level": 0})
     producer.init_transactions(30)
     messages = _messages(settings)
 

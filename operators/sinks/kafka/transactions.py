@@ -53,6 +53,7 @@ class Transactions:
         self._outage = Outage(self._kafka, live)
         self._durations = live.transaction_s(transactional_id)
         self._producer: Producer
+        self._held = self._initialised = False
         self._committed = 0
         self._open: list[_Parcel] = []
         self._began_s: float | None = None
@@ -72,7 +73,11 @@ class Transactions:
         Waits for a broker that is away. Raises RefusedError where topics are missing or hold the rows of another set-up, StateMismatchError
         where the token is damaged, BrokerError where the broker does not answer for too long.
         """
-        token = self._take_over()
+        try:
+            token = self._take_over()
+        except BaseException:
+            self._release()
+            raise
         self._committed = token.commit
         self._thread.start()
         return replace(token, instance=self._instance)
@@ -116,6 +121,8 @@ class Transactions:
             with self._changed:
                 self._failure = e
                 self._changed.notify_all()
+        finally:
+            self._release()
 
     def _next_work(self) -> tuple[list[_Parcel], bool] | None:
         """Messages to be sent now, and whether the transaction is to be committed after them; None: the end."""
@@ -205,6 +212,7 @@ class Transactions:
                 if cause is None or not cause.retriable():
                     raise
                 self._outage.failed(f"{self._id}: commit", e)
+                self._sleep(0.0)
             else:
                 return
 
@@ -219,7 +227,7 @@ class Transactions:
         self._raise_if_hopeless(error)
         self._sleep(self._outage.failed(f"{self._id}: transaction", error))
         self._undelivered.clear()
-        self._producer.purge()
+        self._release()
         attempted = self._committed + 1
         token = self._take_over(mine=True)
         if token.commit < self._committed:
@@ -265,17 +273,34 @@ class Transactions:
             try:
                 if mine:
                     self._refuse_other(self._read_token(settled=False))
-                self._producer = producer_of(self._settings, self._id)
-                self._producer.init_transactions(self._kafka.answer_timeout_s)
+                self._acquire()
                 check_topics(self._producer, self._settings, self._topics)
                 token = self._read_token(settled=True)
             except KafkaException as e:
+                cause = cause_of(e)
+                if cause is None or not cause.retriable():
+                    self._release()
                 self._sleep(self._outage.failed(f"{self._id}: taking over", e))
             else:
                 self._outage.over()
                 if mine:
                     self._refuse_other(token)
                 return token
+
+    def _acquire(self) -> None:
+        """Fences whoever had the transactional id. An attempt that is not answered goes on in the client: only that one is asked again."""
+        if not self._held:
+            self._producer = producer_of(self._settings, self._id)
+            self._held, self._initialised = True, False
+        if not self._initialised:
+            self._producer.init_transactions(self._kafka.answer_timeout_s)
+            self._initialised = True
+
+    def _release(self) -> None:
+        """Ends the producer at once: one that lived on would, when the broker is back, fence whoever has the id by then."""
+        if self._held:
+            del self._producer
+            self._held = False
 
     def _refuse_other(self, token: Token) -> None:
         if token.commit > self._committed and token.instance != self._instance:

@@ -122,7 +122,7 @@ def deployment(kafka: Kafka) -> Callable[..., Settings]:
     def settings(*overrides: str, bootstrap: str = kafka.bootstrap) -> Settings:
         own = (f"kafka.bootstrap_servers={bootstrap}", f"kafka.topic_prefix={prefix}", "kafka.transaction_ms=0")
         made = load_settings(overrides=[*own, *overrides], env={})
-        apply(made)
+        apply(made.model_copy(update={"kafka": made.kafka.model_copy(update={"answer_timeout_s": 120.0})}))
         return made
 
     return settings

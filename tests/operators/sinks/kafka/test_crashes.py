@@ -94,7 +94,7 @@ def on_own_broker(own_kafka: Callable[..., Any], deployment: Callable[..., Setti
 def test_a_broker_killed_and_started_again_loses_and_doubles_nothing(
     on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
 ) -> None:
-    broker, settings = on_own_broker("kafka.transaction_ms=5", "kafka.answer_timeout_s=3")
+    broker, settings = on_own_broker("kafka.transaction_ms=5")
     live = Live()
     part = open_part(settings, live=live)
     seen: list[str] = []
@@ -134,7 +134,6 @@ def test_a_transaction_that_the_broker_gave_up_is_sent_again_by_the_same_process
     _broker, settings = on_own_broker(
         "kafka.transaction_ms=60000",
         "kafka.transaction_timeout_s=1",
-        "kafka.answer_timeout_s=3",
         transaction_abort_timed_out_transaction_cleanup_interval_ms="200",
     )
     part = open_part(settings)
@@ -154,7 +153,7 @@ def test_a_transaction_that_the_broker_gave_up_is_sent_again_by_the_same_process
 def test_a_broker_that_stays_away_ends_the_process_and_loses_nothing(
     on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
 ) -> None:
-    broker, settings = on_own_broker("kafka.outage_s=1", "kafka.answer_timeout_s=2", "kafka.transaction_timeout_s=20")
+    broker, settings = on_own_broker("kafka.outage_s=1")
     part = open_part(settings)
     part.write_batch([made_rows.rows("orders", "main", 0, 10)])
     state = part.snapshot()
@@ -167,7 +166,8 @@ def test_a_broker_that_stays_away_ends_the_process_and_loses_nothing(
     with pytest.raises(BrokerError, match="taking over"):
         open_part(settings, resume=state)
     broker.start()
-    again = open_part(settings, resume=state)
+    patient = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"outage_s": 300.0})})
+    again = open_part(patient, resume=state)
     again.write_batch([made_rows.rows("orders", "main", 10, 15)])
     again.snapshot()
     assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(25)]
@@ -176,7 +176,7 @@ def test_a_broker_that_stays_away_ends_the_process_and_loses_nothing(
 def test_a_broker_that_freezes_is_waited_for(
     on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
 ) -> None:
-    broker, settings = on_own_broker("kafka.answer_timeout_s=1")
+    broker, settings = on_own_broker()
     live = Live()
     part = open_part(settings, live=live)
     broker.pause()
