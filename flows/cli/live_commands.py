@@ -79,6 +79,7 @@ def live_command(
     elif out.exists() and any(out.iterdir()):
         msg = f"--out {out}: is there and holds no demonstration; give another folder"
         raise UsageError(msg)
+    signal.signal(signal.SIGTERM, _ended_by)  # so that nothing of the deployment outlives this process
     shown = demonstrate(tape.resolve(), out.resolve(), tuple(partitions.split("/")), speed, within_s, say)
     if as_json:
         print_json({**asdict(shown), "same": shown.same})
@@ -226,6 +227,10 @@ def record_command(
         say(f"{made.manifest.rows:,} ticks in {made.out}; messages that could not be read: {made.poison:,}")
     if drain.signal is not None:
         raise typer.Exit(128 + drain.signal)
+
+
+def _ended_by(signum: int, _frame: object) -> None:
+    raise typer.Exit(128 + signum)
 
 
 def _settings(config: Path | None, set_: list[str] | None) -> Settings:

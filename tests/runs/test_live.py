@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from flows.live.deployment import Deployment
 from benchmarks.live_crash import live_crash_trial
 from benchmarks.points import points_of
+from flows.live.deployment import Deployment
 from operators.sources.tape import Tape
 from schemas.wire import CONTENT_ARROW, CONTENT_JSON, CONTENT_PACKED
 from tests.servers import Influx, Kafka
