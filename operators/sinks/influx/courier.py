@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Final
@@ -23,6 +24,7 @@ from schemas.settings.sections import InfluxSettings
 
 IDLE_S: Final = 0.5
 COMPONENT: Final = "influx"
+LOG: Final = logging.getLogger(__name__)
 
 
 class Courier:
@@ -108,5 +110,7 @@ class Courier:
                 continue
             if new:
                 self._live.dead_letter(REFUSED, new)
+                first = points[0].content.decode(errors="replace")
+                LOG.warning("InfluxDB refused %d points, kept in %s; the first: %s (%s)", new, self._letters.path, first, why)
             return True
         return False

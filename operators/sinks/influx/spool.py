@@ -82,13 +82,28 @@ class Spool:
         self._recover(needed)
 
     def _noted(self) -> int:
-        """The first sequence that was not sent, as far as it was noted; 0 where the note is damaged or missing."""
-        raw = os.pread(self._note, _SENT.size, 0)
-        if len(raw) < _SENT.size:
-            os.pwrite(self._note, bytes(_SENT.size), 0)
-            return 0
-        sent, digest = _SENT.unpack(raw)
-        return int(sent) if xxhash.xxh3_64_intdigest(raw[:8]) == digest else 0
+        """The first sequence that was not sent, as far as it was noted; 0 where both copies of the note are damaged or missing."""
+        raw = os.pread(self._note, 2 * _SENT.size, 0)
+        if len(raw) < 2 * _SENT.size:
+            os.pwrite(self._note, bytes(2 * _SENT.size), 0)  # now, so that a full disk cannot hinder it later
+        copies = [_SENT.unpack_from(raw, at) for at in (0, _SENT.size) if len(raw) >= at + _SENT.size]
+        return max((int(sent) for sent, digest in copies if xxhash.xxh3_64_intdigest(struct.pack("<Q", sent)) == digest), default=0)
+
+    def _note_sent(self) -> None:
+        """Notes the first sequence that waits: what is before it was sent, or told as lost."""
+        self._sent = self._waiting[0].sequence if self._waiting else self._next
+        raw = _SENT.pack(self._sent, xxhash.xxh3_64_intdigest(struct.pack("<Q", self._sent)))
+        os.pwrite(self._note, raw + raw, 0)
+
+    def _delete_sent(self) -> None:
+        """Deletes the segments before the first that is needed. The note is on the disk before, so that a missing one is always a loss."""
+        needed = self._waiting[0].segment if self._waiting else None
+        done = [s for s in sorted(self._sizes) if s != self._active and (needed is None or s < needed)]
+        if done:
+            os.fsync(self._note)
+        for segment in done:
+            self.size -= self._sizes.pop(segment)
+            segment.unlink(missing_ok=True)
 
     def _recover(self, needed: int) -> None:
         segments = sorted(self.path.glob(f"*{SUFFIX}"))
@@ -116,8 +131,8 @@ class Spool:
             self._next = needed
         self._tell(damages, missing)
         self.size = sum(self._sizes.values())
-        for segment in [s for s in self._sizes if all(p.segment != s for p in self._waiting)]:
-            self._delete(segment)
+        self._note_sent()
+        self._delete_sent()
 
     def _tell(self, damages: list[Damage], missing: list[str]) -> None:
         """Says what cannot be used. Raises InfluxError where records are gone and no damage says why."""
@@ -241,32 +256,16 @@ class Spool:
         return record[1]
 
     def sent(self, sequence: int) -> None:
-        """The server has everything up to `sequence`: notes it and deletes the segments that are not needed any more.
-
-        The note is on the disk before a segment goes, so that a missing segment is always a loss.
-        """
-        raw = struct.pack("<Q", sequence + 1)
-        os.pwrite(self._note, raw + struct.pack("<Q", xxhash.xxh3_64_intdigest(raw)), 0)
+        """The server has everything up to `sequence`: notes it and deletes the segments that are not needed any more."""
         with self._changed:
-            touched = set()
             while self._waiting and self._waiting[0].sequence <= sequence:
-                touched.add(self._waiting.popleft().segment)
-            self._sent = sequence + 1
-            if self._waiting:
-                touched.discard(self._waiting[0].segment)
-            elif self._active is not None and (self._starved or self._sizes[self._active] >= SMALLEST_SEGMENT):
+                self._waiting.popleft()
+            if not self._waiting and self._active is not None and (self._starved or self._sizes[self._active] >= SMALLEST_SEGMENT):
                 self._close_active()
                 self._starved = False
-            touched.discard(self._active)
-            if touched:
-                os.fsync(self._note)
-            for segment in touched:
-                self._delete(segment)
+            self._note_sent()
+            self._delete_sent()
             self._changed.notify_all()
-
-    def _delete(self, segment: Path) -> None:
-        self.size -= self._sizes.pop(segment)
-        segment.unlink(missing_ok=True)
 
     def wait_for_change(self, wait_s: float) -> None:
         """Returns when something was sent or appended, or after so long."""

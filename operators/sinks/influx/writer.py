@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from schemas.tables import Rows
 RECORD_LINES: Final = 1000
 """Lines in a record: what a changed bit on the disk can cost at most."""
 LOOK_S: Final = 0.2
+LOG: Final = logging.getLogger(__name__)
 DEAD_LETTERS: Final = "dead-letters.jsonl"
 SPOOL_COMPONENT: Final = "influx-spool"
 
@@ -75,6 +77,7 @@ class Writer:
     def _damaged(self, point: RefusedPoint) -> None:
         if self.letters.add([point]):
             self._live.dead_letter(point.reason)
+            LOG.error("the spool is damaged, what cannot be used is kept in %s: %s", self.letters.path, point.detail)
 
     @property
     def lines_sent(self) -> int:
@@ -120,20 +123,24 @@ class Writer:
             try:
                 self.spool.append(piece)
             except NoRoomError as e:
-                self._courier.check()
                 if self._drop:
                     self.dropped += piece.count
                     self._live.dead_letter("SPOOL_FULL", piece.count)
                     self._room.failing(f"{e.why}: {self.dropped:,} points were dropped (influx.drop_when_full)")
                     return
-                self._room.failing(f"{e.why}: the flow waits")
-                if self._draining():
-                    msg = f"asked to end while the flow waits: {e.why}. Nothing is lost: the next start goes on from the last epoch"
-                    raise InfluxError(msg) from e
-                self.spool.wait_for_change(LOOK_S)
+                self._wait_for_room(e)
             else:
                 self._room.ok()
                 return
+
+    def _wait_for_room(self, e: NoRoomError) -> None:
+        """Says that the flow waits, and waits a little. Raises InfluxError where the process is asked to end."""
+        self._courier.check()
+        self._room.failing(f"{e.why}: the flow waits")
+        if self._draining():
+            msg = f"asked to end while the flow waits: {e.why}. Nothing is lost: the next start goes on from the last epoch"
+            raise InfluxError(msg) from e
+        self.spool.wait_for_change(LOOK_S)
 
     def secured(self) -> dict[str, Any]:
         """Puts everything into the spool, forces that to the disk, and returns the state from which a later writer goes on."""
@@ -143,8 +150,7 @@ class Writer:
                 self.spool.sync()
                 break
             except NoRoomError as e:
-                self._room.failing(f"{e.why}: the flow waits")
-                self.spool.wait_for_change(LOOK_S)
+                self._wait_for_room(e)
         return {
             "needed": self.spool.next_sequence,
             "rows": self._rows.snapshot(),

@@ -123,15 +123,51 @@ def test_a_bit_changed_while_it_waits_is_found_when_it_is_sent(tmp_path: Path) -
     assert "record 0 of 3 lines at byte 0 is not what was written" in damages[0].detail
 
 
-def test_a_damaged_note_sends_again_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_damaged_note_is_read_from_its_copy_and_without_both_everything_is_sent_again(tmp_path: Path) -> None:
     spool = Spool(tmp_path, ROOMY)
     for n in range(6):
         spool.append(lines_of(n))
-    spool.sent(spool.waiting(9, 0)[0])
+    spool.sent(2)
     spool.close()
-    (tmp_path / "sent").write_bytes(b"\x05" + (tmp_path / "sent").read_bytes()[1:])
+    note = (tmp_path / "sent").read_bytes()
+    (tmp_path / "sent").write_bytes(b"\x05" + note[1:])
+    spool = Spool(tmp_path, ROOMY, needed=6)
+    assert spool.lines_waiting == 9
+    spool.close()
+    (tmp_path / "sent").write_bytes(b"\x05" + note[1:16] + b"\x05" + note[17:])
     spool = Spool(tmp_path, ROOMY, needed=6)
     assert drained(spool) == content_of(range(6))
+
+
+@pytest.mark.parametrize("sent_before", [0, 1, 2, 5, 30])
+def test_what_was_told_as_lost_is_no_reason_to_refuse_a_later_start(tmp_path: Path, sent_before: int) -> None:
+    spool = Spool(tmp_path, 8 * SMALLEST_SEGMENT)
+    for n in range(10):
+        spool.append(lines_of(n, 10, width=4000))
+    spool.close()
+    segments = sorted(tmp_path.glob(f"*{SUFFIX}"))
+    assert len(segments) > 3
+    for i, damaged in enumerate((segments[1], segments[-1])):
+        damaged.write_bytes(bytes([i]) * damaged.stat().st_size)
+    damages: list[RefusedPoint] = []
+    spool = Spool(tmp_path, 8 * SMALLEST_SEGMENT, needed=10, on_damage=damages.append)
+    assert len(damages) == 2
+    for n in range(10, 13):
+        spool.append(lines_of(n, 10, width=4000))
+    out = []
+    for _ in range(sent_before):
+        sequence, taken = spool.waiting(10, 0)
+        if sequence >= 0:
+            spool.sent(sequence)
+        out += taken.content.splitlines(keepends=True)
+    spool.close()
+    spool = Spool(tmp_path, 8 * SMALLEST_SEGMENT, needed=13, on_damage=damages.append)
+    out += drained(spool)
+    whole = [line for n in range(13) for line in lines_of(n, 10, width=4000).content.splitlines(keepends=True)]
+    lost = [line for line in whole if line not in out]
+    assert out == [line for line in whole if line not in lost]
+    assert len(lost) < 70
+    assert len({d.content for d in damages}) == 2
 
 
 def test_fewer_records_than_an_epoch_covers_or_an_emptied_folder_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from operators.sinks.influx import Lines, Writer
 from operators.sinks.influx.courier import COMPONENT
+from operators.sinks.influx.dead_letters import read
 from operators.sinks.influx.measurements import MEASUREMENTS
 from operators.sinks.influx.writer import SPOOL_COMPONENT
 from operators.timeline.live import Live
@@ -97,7 +99,7 @@ def test_writing_everything_again_changes_nothing(
 
 
 def test_points_that_the_server_refuses_are_named_and_the_others_are_written(
-    held: Any, writer_for: Open, instruments: InstrumentList, made: Made
+    held: Any, writer_for: Open, instruments: InstrumentList, made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = Live()
     writer = writer_for(held.settings, live=live)
@@ -110,13 +112,15 @@ def test_points_that_the_server_refuses_are_named_and_the_others_are_written(
     writer.write(Rows(rows.table, rows.key, rows.a[1500:]))
     sent(writer)
     assert_there(held, instruments, made, rows)
-    from operators.sinks.influx.dead_letters import read
-
     letters = read(writer.letters.path)
     assert [p.content + b"\n" for p in letters] == wrong
     assert 'input field "price" on measurement "execution" is type integer, already exists as type float' in letters[0].detail
     assert "unable to parse 'this is no line'" in letters[1].detail
     assert live.dead_letters == {"INFLUX_REFUSED": 2}
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("operators.sinks.influx")]
+    assert len(said) == 2
+    assert "refused 1 points" in said[0]
+    assert wrong[0].decode().strip() in said[0]
     assert live.component(COMPONENT).status == "ok"
 
 
@@ -165,8 +169,6 @@ def test_lines_too_many_for_the_server_are_halved(influx: Any, held: Any, gate_b
 
 
 def test_a_wrong_token_waits_says_so_and_is_not_told(held: Any, writer_for: Open, made: Made, wait_until: Any) -> None:
-    from pydantic import SecretStr
-
     live = Live()
     writer = writer_for(held.settings, live=live, token=SecretStr("very-secret-token"))
     writer.write(made.many(10))
