@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -113,8 +113,3 @@ class RowPoints:
         """Puts a snapshot back."""
         self._next = dict(state["next"])
         self._series.restore(state["series"])
-
-
-def tables() -> Sequence[str]:
-    """Tables whose rows become points."""
-    return tuple(MEASUREMENTS)
