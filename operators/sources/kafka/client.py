@@ -23,7 +23,7 @@ _LOG = logging.getLogger("librdkafka")
 _LOG.addHandler(logging.NullHandler())
 
 READ: Final[dict[str, Any]] = {
-    "fetch.wait.max.ms": 100,
+    "fetch.wait.max.ms": 20,
     "fetch.queue.backoff.ms": 5,
     "queued.max.messages.kbytes": 16_384,
     "reconnect.backoff.max.ms": 2000,
