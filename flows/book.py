@@ -19,6 +19,7 @@ from bytewax.dataflow import Dataflow
 from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, run_folder
+from flows.live.trading import decided_noted
 from operators.book import BookStage
 from operators.book.operator import book
 from operators.sinks import RunFolder
@@ -85,11 +86,9 @@ def wire(process: Process, options: Options) -> Wired:
         return BookStage(instruments, settings, shards, before.log, before.decided)
 
     def noted(item: tuple[str, Any]) -> tuple[str, Any]:
-        if isinstance(item[1], BookTurn):
-            live.done(item[1].hi)
-            if item[1].hi >= END:
-                over.append(True)
-        return item
+        if isinstance(item[1], BookTurn) and item[1].hi >= END:
+            over.append(True)
+        return decided_noted(live, item)
 
     flow = Dataflow(NAME)
     slices = poison_apart("sound_slices", op.input("slices", flow, source("slices", SLICES, range(settings.partitions), said, reached)))

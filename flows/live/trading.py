@@ -22,6 +22,8 @@ from operators.sources.kafka import Start, TickStream, feeds_of, published
 from operators.sources.kafka.operator import KafkaSource, poison_apart
 from operators.sources.kafka.position import POSITION_VERSION
 from operators.spiking import load_model
+from operators.timeline.live import Live
+from schemas.order_wire import BookTurn
 from schemas.settings import load_settings
 
 
@@ -60,7 +62,7 @@ def wire(process: Process, options: Options) -> Wired:
     results = account(
         "account", slices, settings.account.id, stages.shards, account_of, credit, meters, accounts, control, tells_turns=True
     )
-    outlets.connect(results, slices, [read.falses])
+    outlets.connect(op.map("noted", results, lambda item: decided_noted(live, item)), slices, [read.falses])
     steps = {
         f"{NAME}.ticks": POSITION_VERSION,
         f"{NAME}.control": POSITION_VERSION,
@@ -70,6 +72,13 @@ def wire(process: Process, options: Options) -> Wired:
         **outlets.steps(NAME),
     }
     return Wired(flow, steps, lambda: ticks.finished, outlets.summary, outlets.settle)
+
+
+def decided_noted(live: Live, item: tuple[str, Any]) -> tuple[str, Any]:
+    """Tells `live` how far an account has decided."""
+    if isinstance(item[1], BookTurn):
+        live.done(item[1].hi)
+    return item
 
 
 def live() -> Dataflow:

@@ -31,6 +31,8 @@ CONTROL: Final = "control"
 """The topic that nothing ever waits for."""
 STALL_EXIT: Final = 6
 """Exit code of a process that the watchdog ended."""
+FIRST_S: Final = 300.0
+"""So long after its start a process that has done no slice yet is not stalled: the kernels of a new release are being compiled."""
 LOOKS: Final = 10
 """How often the watchdog looks in `stall_s`, and at least once a second."""
 
@@ -77,7 +79,7 @@ class Progress:
         began = live.epoch_began_s
         if began is not None and self._stall_s:
             epoch_age_s = now - max(began, self._away_s)
-            if epoch_age_s > self._stall_s + live.epoch_s:
+            if epoch_age_s > self._stall_s + live.epoch_s and not self._first(now):
                 return Finding(Standing.STALLED, (f"no epoch has ended for {epoch_age_s:.0f} s: the worker hangs",), epoch_age_s)
         starting = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is STARTING]
         at, low = reached(live)
@@ -90,13 +92,16 @@ class Progress:
             self._fine_s = now
             return Finding(Standing.STARTING if starting or self._at is None else Standing.WAITING, reasons)
         still_s = now - self._fine_s
-        if self._stall_s and still_s > self._stall_s:
+        if self._stall_s and still_s > self._stall_s and not self._first(now):
             unread = sum(dict(live.lag_messages).values())
             why = f"nothing has moved past slice {at} for {still_s:.0f} s, with {unread} messages to read and marks up to slice {low}"
             return Finding(Standing.STALLED, (why,), still_s)
         if self._at is None:
             return Finding(Standing.STARTING, ("no slice is done yet",), still_s)
         return Finding(Standing.MOVING, (), still_s)
+
+    def _first(self, now_s: float) -> bool:
+        return self._live.done_slice is None and now_s - self._live.began_s < FIRST_S
 
 
 def reached(live: Live) -> tuple[int | None, int | None]:

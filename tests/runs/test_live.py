@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from benchmarks.live_crash import live_crash_trial
 from benchmarks.points import points_of
+from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment
 from operators.sources.tape import Tape
 from schemas.wire import CONTENT_ARROW, CONTENT_JSON, CONTENT_PACKED
@@ -133,9 +134,9 @@ def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more
     deployed: Callable[..., Deployment], tape: Path, output_hash: str
 ) -> None:
     d = deployed(epoch_s=0.2)
-    producing = d.add("produce", "produce", str(tape), "--speed", "15")
+    producing = d.add_producer(2.0)
     producing.start()
-    time.sleep(3)
+    await_instruments(d, WITHIN_S)
     older = d.add("older", *d.flow("trading", "older"))
     older.start()
     older.await_begin()
@@ -144,16 +145,19 @@ def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more
     newer.start()
     assert older.ended() == 4
     assert "FencedError" in older.last_words()
-    producing.ended()
+    producing.end(signal.SIGKILL)
+    rest = d.add_producer(None)
+    rest.start()
+    assert rest.ended() == 0
     assert newer.ended() == 0
     assert d.call("verify", "--kafka")["output_hash"] == output_hash
 
 
 def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
     d = deployed(epoch_s=0.2)
-    producing = d.add("produce", "produce", str(tape), "--speed", "15")
+    producing = d.add_producer(15.0)
     producing.start()
-    time.sleep(3)
+    await_instruments(d, WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     for how in (signal.SIGTERM, signal.SIGINT):
         trading.start()
@@ -168,21 +172,24 @@ def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployme
     assert told["output_hash"] == output_hash
 
 
-def test_a_frozen_broker_is_waited_for(tmp_path: Path, tape: Path, own_kafka: Callable[..., Any], output_hash: str) -> None:
+def test_a_broker_that_is_away_is_told_and_waited_for(tmp_path: Path, tape: Path, own_kafka: Callable[..., Any], output_hash: str) -> None:
     broker = own_kafka()
     d = Deployment(tmp_path / "d", tape, broker.bootstrap, None, epoch_s=0.2)
     d.call("topics", "apply")
-    d.add("produce", "produce", str(tape), "--speed", "15").start()
-    time.sleep(3)
+    d.add_producer(10.0).start()
+    await_instruments(d, WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
     trading.await_begin()
     try:
         time.sleep(1)
         broker.kill()
-        time.sleep(8)
+        until = time.monotonic() + WITHIN_S
+        while (told := _ready(d.folder / "trading"))[0] == 200 and time.monotonic() < until:
+            time.sleep(0.5)
+        assert told[0] == 503
+        assert "kafka" in told[1]
         assert trading.running
-        assert _ready(d.folder / "trading") == 503
         broker.start()
         d.wait(WITHIN_S)
     finally:
@@ -190,14 +197,14 @@ def test_a_frozen_broker_is_waited_for(tmp_path: Path, tape: Path, own_kafka: Ca
     assert trading.answer()["output_hash"] == output_hash
 
 
-def _ready(run: Path) -> int:
-    """What /ready of a run's process answers."""
+def _ready(run: Path) -> tuple[int, str]:
+    """What /ready of a run's process answers, and why."""
     import urllib.error
     import urllib.request
 
     target = json.loads((run / "health.json").read_text())[0]["targets"][0]
     try:
         with urllib.request.urlopen(f"http://{target}/ready", timeout=10) as answer:
-            return int(answer.status)
+            return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as e:
-        return e.code
+        return e.code, e.read().decode()
