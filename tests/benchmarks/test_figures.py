@@ -13,7 +13,7 @@ from benchmarks.figure import Figure, figure
 from schemas.errors import UsageError
 
 ISSUE_3 = {"replay", "framework_share", "two_workers", "start", "memory_growth", "epoch_cost", "tick_batch", "tick_call", "lif_step"}
-ISSUE_4 = {"kafka_to_kafka", "order_latency", "transaction", "influx_points", "influx_query"}
+ISSUE_4 = {"kafka_to_kafka", "order_latency", "transaction", "influx_points", "influx_query", "control_message"}
 NAMES = ISSUE_3 | ISSUE_4
 
 
