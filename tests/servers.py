@@ -9,24 +9,52 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from infra.local import FetchError, InfluxServer, KafkaServer, LocalServer, PrometheusServer
 from infra.local.influx_build import INFLUX
 from infra.local.kafka_build import KAFKA
+from infra.local.ports import free_port
 from infra.local.prometheus_build import PROMETHEUS
 from infra.local.recipe import Recipe
 
+KAFKA_CONTAINER = {
+    "KAFKA_NODE_ID": "1",
+    "KAFKA_PROCESS_ROLES": "broker,controller",
+    "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+    "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+    "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "KAFKA_LOG_DIRS": "/var/lib/kafka/data",
+    "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+    "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+    "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+    "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+    "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+}
+INFLUX_CONTAINER = {
+    "DOCKER_INFLUXDB_INIT_MODE": "setup",
+    "DOCKER_INFLUXDB_INIT_USERNAME": "owner",
+    "DOCKER_INFLUXDB_INIT_PASSWORD": "password-of-this-test-run",
+    "DOCKER_INFLUXDB_INIT_ADMIN_TOKEN": "owner-token-of-this-test-run",
+    "DOCKER_INFLUXDB_INIT_ORG": "spiketape",
+    "DOCKER_INFLUXDB_INIT_BUCKET": "spiketape",
+}
 Local = TypeVar("Local", bound=LocalServer)
 
-IMAGES = {"kafka": "apache/kafka:4.0.0", "influx": "influxdb:2.7.12"}
+IMAGES = {"kafka": ("apache/kafka:4.0.0", "spiketape-kafka:local"), "influx": ("influxdb:2.7.12", "spiketape-influx:local")}
+"""Of a registry, or made by infra/images/build.sh, which take the same variables."""
+REAPER = "testcontainers/ryuk"
 RECIPES = {"kafka": KAFKA, "influx": INFLUX, "prometheus": PROMETHEUS}
 
 
@@ -61,24 +89,29 @@ class InContainer:
 
 
 @cache
-def images_there() -> frozenset[str]:
-    """Names of the servers whose images a Docker engine of this machine has; none where no engine answers."""
+def images_there() -> dict[str, str]:
+    """Images, by server, that a Docker engine of this machine has; none where no engine answers."""
     if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
-        return frozenset()
+        return {}
     import docker
 
     try:
         engine = docker.from_env(timeout=5)
         tags = {tag for image in engine.images.list() for tag in image.tags}
     except docker.errors.DockerException:
-        return frozenset()
-    return frozenset(name for name, image in IMAGES.items() if image in tags)
+        return {}
+    if not any(tag.startswith(REAPER) for tag in tags):
+        from testcontainers.core.config import testcontainers_config
+
+        testcontainers_config.ryuk_disabled = True
+    there = {name: [i for i in images if i in tags] for name, images in IMAGES.items()}
+    return {name: images[0] for name, images in there.items() if images}
 
 
 def way(name: str) -> str:
     """How a server of the whole run is had here, for the head of the run."""
     if name in images_there():
-        return f"Docker, {IMAGES[name]}"
+        return f"Docker, {images_there()[name]}"
     recipe = RECIPES[name]
     if recipe.finished:
         return f"local, {recipe.place}"
@@ -115,11 +148,12 @@ def _tried(recipe: Recipe) -> tuple[Path | None, str]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """One broker for the whole run: give topics and transactional ids names of your own."""
-    if "kafka" in images_there():
-        from testcontainers.community.kafka import KafkaContainer
-
-        with KafkaContainer(IMAGES["kafka"]).with_kraft() as container:
-            yield InContainer(bootstrap=container.get_bootstrap_server())
+    if image := images_there().get("kafka"):
+        port = free_port()
+        with _container(image, KAFKA_CONTAINER | {"KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://localhost:{port}"}, {9092: port}):
+            server = InContainer(bootstrap=f"localhost:{port}")
+            _await(server.bootstrap)
+            yield server
         return
     yield from _served(KafkaServer(tmp_path_factory.mktemp("kafka"), home=home(KAFKA)))
 
@@ -127,17 +161,10 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx]:
     """One InfluxDB for the whole run: make buckets of your own."""
-    if "influx" in images_there():
-        from testcontainers.core.container import DockerContainer
-        from testcontainers.core.wait_strategies import HttpWaitStrategy
-
-        token = "owner-token-of-this-test-run"
-        setup = {"MODE": "setup", "USERNAME": "owner", "PASSWORD": "password-of-this-test-run", "ORG": "spiketape", "BUCKET": "spiketape"}
-        container = DockerContainer(IMAGES["influx"]).with_exposed_ports(8086).waiting_for(HttpWaitStrategy(8086, "/health"))
-        for key, value in {**setup, "ADMIN_TOKEN": token}.items():
-            container.with_env(f"DOCKER_INFLUXDB_INIT_{key}", value)
-        with container:
-            yield InContainer(url=f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8086)}", token=token)
+    if image := images_there().get("influx"):
+        port = free_port()
+        with _container(image, INFLUX_CONTAINER, {8086: port}, ready="/health"):
+            yield InContainer(url=f"http://localhost:{port}", token=INFLUX_CONTAINER["DOCKER_INFLUXDB_INIT_ADMIN_TOKEN"])
         return
     yield from _served(InfluxServer(tmp_path_factory.mktemp("influx"), program=home(INFLUX) / "influxd"))
 
@@ -172,6 +199,34 @@ def own_influx(tmp_path: Path) -> Iterator[Callable[..., InfluxServer]]:
             return server
 
         yield start
+
+
+@contextmanager
+def _container(image: str, env: dict[str, str], ports: dict[int, int], ready: str | None = None) -> Iterator[None]:
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import HttpWaitStrategy
+
+    container = DockerContainer(image)
+    for key, value in env.items():
+        container.with_env(key, value)
+    for inside, outside in ports.items():
+        container.with_bind_ports(inside, outside)
+        if ready is not None:
+            container.waiting_for(HttpWaitStrategy(inside, ready))
+    with container:
+        yield
+
+
+def _await(bootstrap: str) -> None:
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    until = time.monotonic() + 60
+    while True:
+        try:
+            assert client.list_topics(timeout=2).brokers
+            return
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
 
 
 def _served(server: Local) -> Iterator[Local]:

@@ -8,9 +8,12 @@ if [ -n "${INFLUX_TOKEN_FILE:-}" ]; then
     SPIKETAPE_INFLUX__TOKEN=$(cat "$INFLUX_TOKEN_FILE") || exit 1
     export SPIKETAPE_INFLUX__TOKEN
 fi
+child=
+asked=
+trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 spiketape "$@" &
 child=$!
-trap 'kill -TERM "$child" 2>/dev/null' TERM INT
+[ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
 wait "$child"
 code=$?
 while kill -0 "$child" 2>/dev/null; do

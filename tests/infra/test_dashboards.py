@@ -121,7 +121,7 @@ def scraped(prometheus: PrometheusServer) -> Iterator[Any]:
         live.done(live.messages - 1)
         live.dead_letter("BOOK_CROSSED")
         live.refused("MAX_POSITION")
-        live.epoch_began()
+        live.epoch_began("ticks")
         live.component("kafka").ok()
         live.transaction_s("kafka").observe(0.004)
         live.write_s("influx").observe(0.02)
