@@ -19,7 +19,7 @@ from benchmarks.place import simulated
 from benchmarks.run import main
 from benchmarks.spikes import spike_ranges
 from operators.spiking import SpikingStage, TickNetwork
-from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN, READ_ONE
+from operators.spiking.model import CALM_TICKS, HEAD_WIDTH, HEADS, HIDDEN, READ_ONE
 from schemas.ranges import SpikeRange
 
 NAME = "tick_batch"
@@ -74,6 +74,7 @@ def numpy_scores(model: TickNetwork, x: SpikeRange, used: npt.NDArray[np.int64])
     tau = model.tau_ns.astype(np.float64)
     w_in, w_read = model.w_in.astype(np.float32), model.w_read.reshape(-1, HEADS, HEAD_WIDTH) / READ_ONE
     group = np.arange(HIDDEN) // (HIDDEN // tau.size)
+    calm = np.array([0.0, *[CALM_TICKS] * (HEAD_WIDTH - 1)])
     out = np.empty(used.size)
     for i, t in enumerate(used):
         symbol, ts = int(x.gated.ticks["symbol"][t]), int(x.gated.ticks["ts_ns"][t])
@@ -92,7 +93,7 @@ def numpy_scores(model: TickNetwork, x: SpikeRange, used: npt.NDArray[np.int64])
         s["r"] = s["r"] * leak + said
         s["n"] = s["n"] * leak + 1.0
         s["ts"] = ts
-        out[i] = (s["r"][1] / s["n"])[: 1 + tau.size].sum()
+        out[i] = (s["r"][1] / (s["n"] + calm))[: 1 + tau.size].sum()
     return out
 
 
