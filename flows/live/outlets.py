@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import bytewax.operators as op
 import numpy as np
-from bytewax.operators import KeyedStream, Stream
+from bytewax.dataflow import Stream
+from bytewax.operators import KeyedStream
 
 from flows.live.process import Process
 from flows.replay_points import NEURONS, SPOOL
