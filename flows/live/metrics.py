@@ -55,6 +55,11 @@ def _waiting(live: Live) -> Values:
     return {p: float(p in silent) for p in {**live.lag_messages, **live.watermark, **dict.fromkeys(silent)}}
 
 
+def _silent(live: Live) -> Values:
+    silent, heard, now = live.waiting_for.copy(), live.heard_s.copy(), live.now_s()
+    return {p: now - heard_s if p in silent else 0.0 for p, heard_s in heard.items()}
+
+
 C, G = CounterMetricFamily, GaugeMetricFamily
 METRICS: Final = (
     Counted("ticks_total", C, "ticks taken in", "", lambda v: _one(v.ticks)),
@@ -83,7 +88,8 @@ METRICS: Final = (
         lambda v: {p: time.time() - ns / 1e9 for p, ns in v.event_ns.copy().items()},
     ),
     Counted("watermark_slice", G, "everything before this slice has been read", "partition", lambda v: v.watermark.copy()),
-    Counted("partition_waiting", G, "1 where a partition is read to its end and silent", "partition", _waiting),
+    Counted("partition_waiting", G, "1 where a partition is read to its end", "partition", _waiting),
+    Counted("silent_seconds", G, "since something arrived in a partition that is read to its end", "partition", _silent),
     Counted("done_slice", G, "everything before this slice has left the last stage", "", lambda v: _one(v.done_slice)),
     Counted("slices_open", G, "slices read and not done", "", lambda v: _one(_slices_open(v))),
     Counted("epoch_age_seconds", G, "age of the epoch under way", "", lambda v: _one(_epoch_age(v))),

@@ -84,7 +84,8 @@ class Live:
     | watermark | by partition, slice | everything before this slice has been sent on |
     | done_slice | slice | everything before this slice has left the last stage; None before the first |
     | newest_slice | slice | largest slice taken in; None before the first |
-    | waiting_for | partitions | caught up and silent: nothing to read, which is no error |
+    | waiting_for | partitions | read to their end: nothing to read, which is no error |
+    | heard_s | by partition, monotonic s | when something last arrived, or the end was first seen |
     | epoch_began_s | monotonic s | begin of the epoch under way; None before the first |
     | epoch_s | s | how long an epoch should last, as the process was told |
     | epochs | - | completed epochs (snapshots asked for) |
@@ -108,6 +109,7 @@ class Live:
         self.event_ns: dict[str, int] = {}
         self.watermark: dict[str, int] = {}
         self.waiting_for: set[str] = set()
+        self.heard_s: dict[str, float] = {}
         self.done_slice: int | None = None
         self.newest_slice: int | None = None
         self.epoch_began_s: float | None = None
@@ -122,6 +124,7 @@ class Live:
     def arrived(self, partition: int | str, messages: int, ticks: int = 0, size_bytes: int = 0, event_ns: int | None = None) -> None:
         """A batch of a partition came in; `event_ns`: largest event time in it. The partition is not waiting any more."""
         name = str(partition)
+        self.heard_s[name] = self._clock()
         self.messages += messages
         self.ticks += ticks
         self.bytes += size_bytes
@@ -130,8 +133,9 @@ class Live:
         self.waiting_for.discard(name)
 
     def waiting(self, partition: int | str) -> None:
-        """A partition is read to its end and silent."""
+        """A partition is read to its end."""
         name = str(partition)
+        self.heard_s.setdefault(name, self._clock())
         self.lag_messages[name] = 0
         self.waiting_for.add(name)
 

@@ -136,6 +136,7 @@ def test_the_numbers_of_the_process_are_its_metrics(live: Live, health: Health) 
         ("watermark_slice", "1"): 25,
         ("partition_waiting", "0"): 0,
         ("partition_waiting", "1"): 1,
+        ("silent_seconds", "0"): 0,
         ("done_slice", ""): 18,
         ("slices_open", ""): 7,
         ("spool_bytes", ""): 100,

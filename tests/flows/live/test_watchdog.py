@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.live.watchdog import STALL_EXIT, Progress, Standing
+from flows.live.watchdog import FIRST_S, STALL_EXIT, Progress, Standing
 from operators.timeline.live import Live
 from tests.conftest import ROOT
 
@@ -197,8 +197,26 @@ def test_without_a_last_stage_the_smallest_watermark_is_what_moves() -> None:
         for p in (0, 1):
             world.live.mark(p, k)
             world.live.lag(p, 5)
-        assert world.after(STALL_S - 1) is Standing.MOVING
+        assert world.after(FIRST_S) is Standing.MOVING
     world.live.mark(0, 12)
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
+def test_a_process_that_compiles_its_kernels_is_given_time_until_its_first_slice_is_done() -> None:
+    world = World()
+    world.live.epoch_began("ticks")
+    for p in (0, 1):
+        world.live.mark(p, 10)
+        world.live.lag(p, 5)
+    assert world.after(FIRST_S - 1) is Standing.MOVING
+    assert world.after(STALL_S + 2) is Standing.STALLED
+    world.live.done(9)
+    assert world.after(1) is Standing.STALLED
+
+
+def test_after_its_first_slice_it_is_given_no_more_time_than_later() -> None:
+    world = moving()
+    assert world.now_s - world.live.began_s < 1
     assert world.after(STALL_S + 1) is Standing.STALLED
 
 
@@ -228,7 +246,7 @@ from flows.live.health import watched
 from operators.timeline.live import Live
 from schemas.settings import load_settings
 live = Live()
-live.mark(0, 3); live.lag(0, 9); live.component("kafka").ok()
+live.mark(0, 3); live.lag(0, 9); live.done(3); live.component("kafka").ok()
 settings = load_settings(None, ["health.stall_s=0.3"], {})
 with logging_to("trading", "d", "r1"), watched(live, settings, "trading"):
     threading.Event().wait(60)

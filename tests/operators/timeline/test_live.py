@@ -48,6 +48,18 @@ def test_a_partition_waits_until_something_arrives():
     assert live.waiting_for == set()
 
 
+def test_a_partition_is_silent_since_something_arrived_not_since_its_end_was_seen_again():
+    now = [5.0]
+    live = Live(clock=lambda: now[0])
+    live.waiting(0)
+    now[0] = 8.0
+    live.waiting(0)
+    assert live.heard_s == {"0": 5.0}
+    live.arrived(0, messages=1)
+    live.waiting(0)
+    assert live.heard_s == {"0": 8.0}
+
+
 def test_counters_add_up_by_label():
     live = Live()
     live.dead_letter("CRC", 2)
