@@ -1,0 +1,100 @@
+"""A real process under watch: one with nothing to read, or without its broker, waits and says so, and is not ended as stalled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.sources.tape import Tape
+from tests.conftest import ROOT
+
+PATIENCE_S = 120
+STALL_S = 6
+
+
+class Watched:
+    """A `signals` process that reads everything there is and then has nothing to do."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder = folder
+        options = ["--out", "run", "--epoch-s", "0.5", "--set", f"health.stall_s={STALL_S}"]
+        command = [sys.executable, "-m", "flows", "run", "signals", *options]
+        self.process = subprocess.Popen(command, cwd=folder, env=env, stderr=(folder / "log").open("w"))
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """What /ready says; 0 before it listens."""
+        try:
+            target = json.loads((self.folder / "run" / "health.json").read_text())[0]["targets"][0]
+            with urllib.request.urlopen(f"http://{target}/ready", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, json.load(e)
+        except OSError:
+            return 0, {}
+
+    def until(self, there: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
+        """Waits until /ready says so."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            status, told = self.ready()
+            if there(status, told):
+                return told
+            time.sleep(0.1)
+        pytest.fail(f"/ready says {self.ready()}")
+
+    def waits(self) -> None:
+        """Looks on for longer than a stall takes."""
+        until = time.monotonic() + 2 * STALL_S
+        while time.monotonic() < until:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def broker(own_kafka: Callable[..., Any]) -> Any:
+    return own_kafka()
+
+
+@pytest.fixture
+def watched(broker: Any, tapes: Callable[..., Tape], tmp_path: Path) -> Iterator[Watched]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "SPIKETAPE_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap}
+    produce = [sys.executable, "-m", "flows", "produce", str(tapes(20_000).path), "--no-end"]
+    subprocess.run(produce, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=PATIENCE_S)
+    watched = Watched(tmp_path, env)
+    yield watched
+    watched.process.kill()
+    watched.process.wait()
+
+
+def test_with_nothing_to_read_and_without_its_broker_it_waits_and_is_ready_again_when_it_is_back(watched: Watched, broker: Any) -> None:
+    told = watched.until(lambda status, told: status == 200 and told["done_slice"] is not None and len(told["waiting_for"]) == 4)
+    assert told["standing"] == "waiting"
+    watched.waits()
+
+    broker.kill()
+    told = watched.until(lambda status, told: status == 503 and told["standing"] == "waiting")
+    assert any(reason.startswith("kafka") for reason in told["reasons"])
+    watched.waits()
+
+    broker.start()
+    watched.until(lambda status, _: status == 200)
+    watched.waits()
+    watched.process.send_signal(signal.SIGTERM)
+    assert watched.process.wait(timeout=PATIENCE_S) == 128 + signal.SIGTERM
+    assert not (watched.folder / "run" / "health.json").exists()
+    events = [json.loads(line)["event"] for line in (watched.folder / "log").read_text().splitlines() if line.startswith("{")]
+    assert events[-1] == "drained"
+    assert "stalled" not in events
