@@ -244,4 +244,8 @@ class TopicLog:
                 continue
             _, high = client.get_watermark_offsets(TopicPartition(self.topic, p), cached=True)
             if high >= 0:
-                self._live.lag(self._shown_as(p), max(0, high - self.position(p)))
+                behind = high - self.position(p)
+                if behind > 0:
+                    self._live.lag(self._shown_as(p), behind)
+                else:
+                    self._live.waiting(self._shown_as(p))
