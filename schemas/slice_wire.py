@@ -98,7 +98,7 @@ def in_slices(slices: npt.NDArray[np.int64], lo: int, hi: int) -> bool:
     """Whether slices never decrease and all stand in [lo, hi)."""
     if slices.size == 0:
         return True
-    return bool(slices[0] >= lo and slices[-1] < hi and np.all(slices[1:] >= slices[:-1]))
+    return bool(slices[0] >= lo and slices[-1] < hi and not (slices[1:] < slices[:-1]).any())
 
 
 def _text(body: memoryview, at: int, length: int) -> str:
