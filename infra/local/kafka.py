@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.local.errors import ServerError
 from infra.local.server import LocalServer
+from infra.local.tools import JAVA, demand
 
 LOG4J = """\
 Configuration:
@@ -77,6 +78,7 @@ class KafkaServer(LocalServer):
             from infra.local.kafka_build import KAFKA
 
             self._home = KAFKA.fetched()
+        demand(self.name, () if JAVA.there else (JAVA,), lambda _: None)
         ports = self.ports_used
         properties = {
             "process.roles": "broker,controller",

@@ -55,5 +55,5 @@ def demand(name: str, missing: Sequence[Tool], say: Callable[[str], None]) -> No
         missing = [t for t in missing if not t.there]
     if missing:
         ways = "\n".join(f"  {t.program}: {t.how}" for t in missing)
-        msg = f"{name} cannot be made here, programs are missing:\n{ways}"
+        msg = f"{name} cannot be had here, programs are missing:\n{ways}"
         raise MissingToolsError(msg)

@@ -204,12 +204,12 @@ def test_prometheus_watches_a_process_from_when_it_says_where_it_listens(tmp_pat
     prometheus.reload(watching([tmp_path / "not-yet", tmp_path]).replace('"5s"', '"200ms"'))
     assert {r["name"] for g in asked_of("rules")["groups"] for r in g["rules"]} > {"ProcessDown", "ComponentFailing"}
     live = Live()
-    server = HealthServer(live, Progress(live, 60.0), "127.0.0.1", 0, "spiketape", "book")
+    server = HealthServer(live, Progress(live, 60.0), "127.0.0.1", 0, "spiketape", "watched")
     server.start()
     try:
         server.announce(tmp_path / "health.json")
         until = time.monotonic() + 60
-        while not (found := asked_of('query?query=up{job="spiketape",flow="book"}==1')["result"]):
+        while not (found := asked_of('query?query=up{job="spiketape",flow="watched"}==1')["result"]):
             assert time.monotonic() < until
             time.sleep(0.1)
         assert found[0]["metric"]["instance"] == server.url.removeprefix("http://")

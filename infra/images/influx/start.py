@@ -1,4 +1,4 @@
-"""influxd, set up the first time as the variables of the image influxdb say: DOCKER_INFLUXDB_INIT_USERNAME, _PASSWORD, _ORG, _BUCKET, _ADMIN_TOKEN.
+"""influxd, set up the first time as the variables DOCKER_INFLUXDB_INIT_... say, which are those of the image influxdb.
 
 It is set up on another port before it listens where clients look for it, so whoever reaches it finds it set up.
 """
