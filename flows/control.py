@@ -1,4 +1,7 @@
-"""Sends control messages: signs one, puts it on the topic `control`, and waits for what the topic `audit` says became of it."""
+"""Sends control messages: signs one, puts it on the topic `control`, and waits for what the topic `audit` says became of it.
+
+A partition that is left out is also ended in the topic `ticks` itself, which is what its readers go by.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, made, partition_count, said, waited
+from operators.sources.kafka.tail import Tail, tails
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.control import (
@@ -22,10 +26,11 @@ from schemas.control import (
     partition_of,
     sign,
 )
-from schemas.errors import BrokerError, UsageError
+from schemas.errors import BrokerError, RefusedError, UsageError
 from schemas.messages import ControlMessage
 from schemas.settings import Settings
-from schemas.topics import AUDIT, CONTROL
+from schemas.tick_stream import CONTENT_END, CONTENT_TYPE, encode_end
+from schemas.topics import AUDIT, CONTROL, TICKS
 
 POLL_S = 0.1
 
@@ -41,11 +46,30 @@ def send(settings: Settings, message: ControlMessage, wait_s: float = 0.0) -> Ac
     audit = waited(kafka, Live(), Drain(), lambda: _audit(settings)) if wait_s > 0 else None
     try:
         waited(kafka, Live(), Drain(), lambda: _check_topic(settings))
-        _produce(settings, message.id, content)
+        _produce(settings, CONTROL, 0, message.id.encode(), content, (CONTENT_TYPE, CONTENT_CONTROL))
         return None if audit is None else _answer(audit, message, time.monotonic() + wait_s)
     finally:
         if audit is not None:
             audit.close()
+
+
+def close_partition(settings: Settings, partition: int) -> int:
+    """Ends the stream of a silent partition in the topic `ticks`, after the records that it holds; returns how many these are.
+
+    Every process that reads the partition takes it as ended there, at the same record, whenever it comes to it; so does a recording. Doing
+    it again changes nothing. Raises RefusedError where ticks came meanwhile: the partition is not silent.
+    """
+    drain, live = Drain(), Live()
+    kafka = settings.kafka.model_copy(update={"outage_s": settings.kafka.answer_timeout_s})
+    before: Tail = waited(kafka, live, drain, lambda: tails(settings))[partition]
+    if before.ended:
+        return before.next
+    _produce(settings, TICKS, partition, None, encode_end(before.next), (CONTENT_TYPE, CONTENT_END))
+    after: Tail = waited(kafka, live, drain, lambda: tails(settings))[partition]
+    if after.next != before.next:
+        msg = f"partition {partition} is not silent: it had {before.next} records and has {after.next} now; it was not left out"
+        raise RefusedError(msg)
+    return before.next
 
 
 def check(settings: Settings, message: ControlMessage) -> None:
@@ -81,9 +105,9 @@ def _check_topic(settings: Settings) -> None:
     check_partitions(topic, partition_count(admin(kafka, f"{settings.deployment}.control"), topic, kafka.answer_timeout_s), 1)
 
 
-def _produce(settings: Settings, name: str, content: bytes) -> None:
+def _produce(settings: Settings, name: str, partition: int, key: bytes | None, content: bytes, header: tuple[str, str]) -> None:
+    """One message into a topic (its name without prefix), confirmed. BrokerError where the broker does not take it."""
     kafka = settings.kafka
-    topic = kafka.topic(CONTROL)
     failures: list[str] = []
     exact: dict[str, Any] = {
         "enable.idempotence": True,
@@ -92,15 +116,17 @@ def _produce(settings: Settings, name: str, content: bytes) -> None:
     }
     producer: Producer = made(lambda: Producer({**kafka.client(), **exact}))
     producer.produce(
-        topic,
+        kafka.topic(name),
         content,
-        name.encode(),
-        headers=[("content-type", CONTENT_CONTROL.encode())],
+        key,
+        partition,
+        headers=[(header[0], header[1].encode())],
         on_delivery=lambda error, _message: failures.append(said(error)) if error is not None else None,
     )
     left = producer.flush(kafka.answer_timeout_s)
     if left or failures:
-        msg = f"message {name} was not taken by the broker at {kafka.bootstrap_servers}: {failures[0] if failures else 'no answer'}"
+        why = failures[0] if failures else "no answer"
+        msg = f"the message for topic {kafka.topic(name)} was not taken by the broker at {kafka.bootstrap_servers}: {why}"
         raise BrokerError(msg)
 
 

@@ -287,15 +287,6 @@ class ControlLog:
 NO_LOG: Final = ControlLog()
 
 
-def excluded_from(log: ControlLog) -> dict[int, int]:
-    """By partition that a log leaves out: the slice from which nothing waits for it. What it sends after that is not read."""
-    out: dict[int, int] = {}
-    for m in log.messages:
-        if m.kind == "exclude_partition" and m.effective_slice is not None:
-            out.setdefault(int(m.arguments["partition"]), m.effective_slice)
-    return out
-
-
 def canonical(message: ControlMessage) -> bytes:
     """The JSON of a message that is signed and hashed: keys sorted, no spaces."""
     return json.dumps(message.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
@@ -11,6 +11,9 @@ import typer
 from flows.cli.replay_command import DEFAULT_CONFIG
 from flows.terminal import Json, print_json, say
 from schemas.errors import RefusedError, SpiketapeError, UsageError
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 Reason = Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)]
 Account = Annotated[str | None, typer.Option(help="The account it is for; left out: every account of the deployment.")]
@@ -108,17 +111,24 @@ def exclude_partition_command(
     partition: Annotated[int, typer.Argument(help="The silent partition.", show_default=False)],
     reason: Reason,
     account: Account = None,
-    wait_s: WaitS = 0.0,
+    wait_s: Annotated[float, typer.Option(help="Seconds to wait for the book's answer; nothing is left out before it.")] = 30.0,
     id_: Id = None,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """A silent partition is waited for no longer; what it sends after that is not read.
+    """A silent partition is waited for no longer: when the book has accepted it, the partition's stream ends after what is in it, for good.
 
     Example: spiketape control exclude-partition 3 --reason "its venue is down"
     """
+    from flows.control import close_partition
+
+    if wait_s <= 0:
+        msg = f"--wait-s {wait_s}: the partition is ended when the book has accepted that, so it must be waited for"
+        raise UsageError(msg)
     _send("exclude_partition", {"partition": str(partition)}, reason, account, wait_s, id_, config, set_, as_json)
+    records = close_partition(_settings(config, set_), partition)
+    say(f"partition {partition} ends after {records:,} records")
 
 
 @app.command("change-limit")
@@ -156,12 +166,11 @@ def _send(
     from flows.control import send
     from schemas.control import Accepted
     from schemas.messages import ControlMessage
-    from schemas.settings import load_settings
 
     if not 0 <= wait_s <= 3600:
         msg = f"--wait-s {wait_s}: must be from 0 to 3600"
         raise UsageError(msg)
-    settings = load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None), set_ or ())
+    settings = _settings(config, set_)
     values = {"id": id_ or f"{settings.deployment}/{uuid4().hex}", "account": account, "reason": reason}
     try:
         message = ControlMessage.model_validate({**values, "kind": kind, "arguments": arguments})
@@ -182,6 +191,12 @@ def _send(
     if judged is not None and not isinstance(judged, Accepted):
         msg = f"message {message.id} was refused ({judged.reason}): {judged.detail}"
         raise RefusedError(msg)
+
+
+def _settings(config: Path | None, set_: list[str] | None) -> Settings:
+    from schemas.settings import load_settings
+
+    return load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None), set_ or ())
 
 
 def _told(judged: object) -> dict[str, object] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.live.commands import audit_lines
+from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment, Member
 from operators.sources.tape import Tape
 from schemas.control import ControlLog
@@ -36,7 +37,6 @@ def steer(d: Deployment, account: Member) -> int:
     said = [
         ("change-limit", "max_position_fraction", "0.005"),
         ("pause",),
-        ("exclude-partition", "2"),
         ("resume",),
         ("reduce",),
         ("resume",),
@@ -81,3 +81,32 @@ def test_a_replay_of_the_audit_gives_the_live_runs_hash(shape: str, deployed: De
     assert topics["problems"] == []
     assert topics["output_hash"] == told["output_hash"] != plain["output_hash"]
     assert account.answer()["output_hash"] == told["output_hash"]
+
+
+def test_silent_partitions_that_are_left_out_hold_nobody_back(deployed: Deployment, tmp_path: Path) -> None:
+    """The producer dies in the middle: each partition stands elsewhere, none ends. Left out one after the other, the stream is over."""
+    d = deployed
+    producing = d.add_producer(4.0)
+    producing.start()
+    await_instruments(d, WITHIN_S)
+    trading = d.add("trading", *d.flow("trading", "trading"))
+    trading.start()
+    trading.await_begin()
+    time.sleep(5)
+    producing.end(signal.SIGKILL)
+    del d.members["produce"]
+    for p in range(4):
+        told = d.call("control", "exclude-partition", str(p), "--reason", "its producer died", "--wait-s", "60", "--id", f"x{p}")
+        assert told["judged"]["accepted"]
+    d.wait(WITHIN_S)
+    live = trading.answer()
+    assert 0 < live["ticks"] < TICKS
+    d.call("run", "record", "--out", str(tmp_path / "recorded"), "--until-end")
+    settings = load_settings(None, (), {k: v for k, v in d.env.items() if k.startswith("SPIKETAPE_")})
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"\n".join(audit_lines(settings)))
+    told = d.call(
+        "replay", str(tmp_path / "recorded"), "--out", str(tmp_path / "replay"), "--control", str(path), "--no-report", "--sink", "none"
+    )
+    assert told["ticks"] == live["ticks"]
+    assert told["output_hash"] == live["output_hash"]

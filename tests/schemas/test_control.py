@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from schemas.control import (
     LIMITS,
-    NO_LOG,
     REFUSALS,
     Accepted,
     ControlLog,
@@ -23,7 +22,6 @@ from schemas.control import (
     called,
     canonical,
     check_bare,
-    excluded_from,
     limit_of,
     partition_of,
     sign,
@@ -173,9 +171,7 @@ def test_the_audits_lines_are_the_log() -> None:
     told = [*lines(a), b'{"version":1,"event":"started"}', b"", audit_line(Refused("x", Refusal.SIGNATURE, "no")), *lines(b, a)]
     log = ControlLog.of_lines(told, "audit")
     assert log.messages == (a, b)
-    assert excluded_from(log) == {2: 9}
     assert log.digest == ControlLog((a, b)).digest != ControlLog((a,)).digest
-    assert excluded_from(NO_LOG) == {}
 
 
 def test_a_log_that_cannot_be_read_names_its_line(tmp_path) -> None:
