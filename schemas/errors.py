@@ -70,7 +70,10 @@ class InfluxError(SpiketapeError):
 
 
 class TopicError(RefusedError):
-    """A topic cannot be read as this flow must read it. `reason`: `gap`, `truncated`, `partitions`, `missing`, `instruments` or `stream`."""
+    """A topic cannot be read as this flow must read it.
+
+    `reason`: `gap`, `truncated`, `partitions`, `missing`, `instruments` or `stream`.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

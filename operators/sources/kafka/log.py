@@ -27,6 +27,8 @@ ROOM_BYTES: Final = 16 << 20
 """Messages of a partition that may wait here to be taken, in bytes; librdkafka holds about as much before them."""
 GONE_AFTER: Final = 3
 """Answers in a row that a topic is not there before it is believed."""
+_REPORTS: Final = 50
+"""Events of a client that could not connect which are looked through for the reason: it tells lines of its log in the same way."""
 _SHOWN_EVERY_S: Final = 1.0
 _MESSAGE_BYTES: Final = 100
 """What a message takes beside its value, about."""
@@ -66,6 +68,7 @@ class TopicLog:
         self._consumer: Consumer | None = None
         self._watch: Watch | None = None
         self._asked = 0
+        self._reported: KafkaError | None = None
         self._try_at_s = 0.0
         self._show_at_s = 0.0
         self._queues: dict[int, deque[Message]] = {p: deque() for p in self.partitions}
@@ -88,6 +91,7 @@ class TopicLog:
         if time.monotonic() < self._try_at_s:
             return False
         timeout_s = min(2.0, self._kafka.answer_timeout_s)
+        self._reported = None
         client = consumer(self._kafka, self._name, self._on_error)
         try:
             check_partitions(self.topic, partition_count(client, self.topic, timeout_s), self._count)
@@ -96,8 +100,10 @@ class TopicLog:
                 check_offset(self.topic, p, at[p], *bounds(client, self.topic, p, timeout_s))
             client.assign([TopicPartition(self.topic, p, at[p]) for p in self.partitions])
         except KafkaException as e:
+            for _ in range(_REPORTS):
+                client.poll(0.001)
             client.close()
-            self._try_at_s = time.monotonic() + self._outage.failed(e)
+            self._try_at_s = time.monotonic() + self._outage.failed(self._reported or e)
             return False
         except BaseException:
             client.close()
@@ -116,14 +122,14 @@ class TopicLog:
         assert client is not None
         self._look_at_watch()
         if not self._all_full():
-            messages: list[Any] = client.consume(MESSAGES_AT_ONCE, 0.0)
-            for m in messages:
-                if m.error() is None:
-                    self._put(m)
-                else:
+            arrived: list[Any] = client.consume(MESSAGES_AT_ONCE, 0.0)
+            for m in arrived:
+                if m.error() is not None:
                     self._on_event(m)
-            if messages and self._outage.away:
-                self._outage.over()
+                    continue
+                self._put(m)
+                if self._outage.away:
+                    self._outage.over()
         self._hold_back(client)
         if time.monotonic() >= self._show_at_s:
             self._show(client)
@@ -219,8 +225,11 @@ class TopicLog:
         client.seek(TopicPartition(self.topic, p, self._read_to[p]))
 
     def _on_error(self, error: KafkaError) -> None:
-        """librdkafka's own report: it goes on connecting by itself. Called within `consume`."""
-        if (self._consumer is not None and error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)) or error.fatal():
+        """librdkafka's own report: it goes on connecting by itself. Called within `consume` and `poll`."""
+        if self._consumer is None:
+            if self._reported is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
+                self._reported = error
+        elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION) or error.fatal():
             self._outage.failed(error)
 
     def _look_at_watch(self) -> None:
