@@ -15,7 +15,18 @@ from operators.sources.simulator import simulate
 from schemas.errors import UsageError
 
 Cli = Callable[..., Any]
-COMMANDS = ("simulate", "import", "tape", "bars", "replay", "train", "evaluate", "query", "verify", "report", "diff", "doctor", "bench")
+COMMANDS = {
+    "": (
+        *("simulate", "import", "tape", "bars", "replay", "train", "evaluate", "query", "verify", "report", "diff", "doctor", "bench"),
+        *("produce", "live", "savepoint", "restore", "rescale"),
+    ),
+    "run": ("trading", "signals", "book", "venue", "record"),
+    "control": ("pause", "reduce", "emergency", "resume", "exclude-partition", "change-limit"),
+    "servers": ("fetch", "up", "down", "status"),
+    "topics": ("apply", "show"),
+    "influx": ("apply", "show", "token", "downsample"),
+}
+"""By group; "" has those without one."""
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +48,18 @@ def run(tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_is_there_and_its_help_has_an_example(cli: Cli) -> None:
-    assert {c.name for c in app.registered_commands} == set(COMMANDS)
-    for name in COMMANDS:
-        ended = cli(name, "--help")
-        assert ended.code == 0
-        assert "Example" in ended.out, name
-        assert f"spiketape {name}" in " ".join(ended.out.split("Example")[1].split()), name
-        assert "--json" in ended.out, name
+    groups = {str(g.name or g.typer_instance.info.name): g.typer_instance for g in app.registered_groups if g.typer_instance is not None}
+    assert {name: {c.name for c in group.registered_commands} for name, group in {"": app, **groups}.items()} == {
+        group: set(names) for group, names in COMMANDS.items()
+    }
+    for group, names in COMMANDS.items():
+        for name in names:
+            words = [group, name] if group else [name]
+            ended = cli(*words, "--help")
+            assert ended.code == 0
+            assert "Example" in ended.out, words
+            assert f"spiketape {' '.join(words)}" in " ".join(ended.out.split("Example")[1].replace("│", " ").split()), words
+            assert "--json" in ended.out, words
 
 
 def test_json_is_one_object_on_standard_output_and_nothing_else(
@@ -93,7 +109,7 @@ def test_json_is_one_object_on_standard_output_and_nothing_else(
         (("--speed", "0"), ("--speed 0", "above 0")),
         (("--speed", "nan"), ("--speed nan", "above 0")),
         (("--speed", "inf"), ("--speed inf", "above 0")),
-        (("--sink", "kafka"), ("--sink kafka", "lake and none")),
+        (("--sink", "kafka"), ("--sink kafka", "lake, influx")),
         (("--symbols", "AAPL,SIM001"), ("--symbols AAPL", "SIM000")),
         (("--symbols", ","), ("--symbols ','",)),
         (("--from", "yesterday"), ("--from 'yesterday'", "ISO time", "nanoseconds")),
@@ -186,16 +202,16 @@ def test_what_is_not_there_is_told_with_what_to_do(cli: Cli, tape: Path, run: Pa
 
 def test_a_difference_of_runs_and_a_failed_check_exit_with_1(cli: Cli, tape: Path, run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    assert cli("replay", tape, "--out", other, "--set", "book.holding_s=20", "--no-report").code == 0
+    assert cli("replay", tape, "--out", other, "--set", "book.entry=market", "--no-report").code == 0
     ended = cli("diff", run, other, "--json")
     assert ended.code == 1
     found = json.loads(ended.out)
-    assert found["settings"] == {"book.holding_s": [60.0, 20.0]}
+    assert found["settings"] == {"book.entry": ["passive", "market"]}
     assert found["first"]["table"] in ("orders", "verdicts", "executions", "positions", "equity")
     assert found["first"]["a"] != found["first"]["b"]
     told = cli("diff", run, other)
     assert told.code == 1
-    assert "book.holding_s" in told.out
+    assert "book.entry" in told.out
     assert "first difference: slice" in told.err
 
 
