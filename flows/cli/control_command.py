@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 
-from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, print_json, say
 from schemas.errors import RefusedError, SpiketapeError, UsageError
-
-if TYPE_CHECKING:
-    from schemas.settings import Settings
 
 Reason = Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)]
 Account = Annotated[str | None, typer.Option(help="The account it is for; left out: every account of the deployment.")]
 WaitS = Annotated[float, typer.Option(help="Seconds to wait for the book's answer; 0: do not wait.")]
 Id = Annotated[str | None, typer.Option("--id", help="Its id, of which only one message is accepted; default a new one.")]
-Config = Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")]
 
 app = typer.Typer(
     name="control",
@@ -127,7 +122,7 @@ def exclude_partition_command(
         msg = f"--wait-s {wait_s}: the partition is ended when the book has accepted that, so it must be waited for"
         raise UsageError(msg)
     _send("exclude_partition", {"partition": str(partition)}, reason, account, wait_s, id_, config, set_, as_json)
-    records = close_partition(_settings(config, set_), partition)
+    records = close_partition(settings_of(config, set_), partition)
     say(f"partition {partition} ends after {records:,} records")
 
 
@@ -170,7 +165,7 @@ def _send(
     if not 0 <= wait_s <= 3600:
         msg = f"--wait-s {wait_s}: must be from 0 to 3600"
         raise UsageError(msg)
-    settings = _settings(config, set_)
+    settings = settings_of(config, set_)
     values = {"id": id_ or f"{settings.deployment}/{uuid4().hex}", "account": account, "reason": reason}
     try:
         message = ControlMessage.model_validate({**values, "kind": kind, "arguments": arguments})
@@ -191,12 +186,6 @@ def _send(
     if judged is not None and not isinstance(judged, Accepted):
         msg = f"message {message.id} was refused ({judged.reason}): {judged.detail}"
         raise RefusedError(msg)
-
-
-def _settings(config: Path | None, set_: list[str] | None) -> Settings:
-    from schemas.settings import load_settings
-
-    return load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None), set_ or ())
 
 
 def _told(judged: object) -> dict[str, object] | None:

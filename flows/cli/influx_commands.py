@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, iso_time, parsed_time, print_json, say, stdout, table
 from schemas.errors import UsageError
-from schemas.settings import Settings
-
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); default spiketape.toml where there is one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in influx.url=http://host:8086; may be repeated.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,15 +21,6 @@ def add_to(app: typer.Typer) -> None:
     influx.command("token")(token_command)
     influx.command("downsample")(downsample_command)
     app.add_typer(influx, name="influx")
-
-
-def settings_of(config: Path | None, set_: list[str] | None) -> Settings:
-    """The settings that a command about servers works with."""
-    from schemas.settings import load_settings
-
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    return load_settings(config, set_ or ())
 
 
 def apply_command(

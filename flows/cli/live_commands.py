@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, print_json, progress, say
 from schemas.errors import UsageError
 
@@ -16,11 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flows.live.process import Ended, Process, Wired
-    from schemas.settings import Settings
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; default runs/<deployment>-<flow>.")]
-Config = Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")]
 Model = Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")]
 From = Annotated[str, typer.Option("--start", help="Where a new run begins: resume, earliest, latest, an offset, 0:12,1:15 or a time.")]
 Epoch = Annotated[float, typer.Option(help="Seconds between two recovery points.")]
@@ -136,7 +133,7 @@ def signals_command(
     from flows.live.process import digest_of
     from flows.signals import Options, parsed_partitions, wire
 
-    settings = _settings(config, set_)
+    settings = settings_of(config, set_)
     chosen = parsed_partitions(partitions or f"0-{settings.partitions - 1}", settings.partitions)
     options = Options(chosen, model, _start(start))
     whole = len(chosen) == settings.partitions
@@ -210,7 +207,7 @@ def record_command(
     from operators.timeline.control import Drain
     from operators.timeline.live import Live
 
-    settings = _settings(config, set_)
+    settings = settings_of(config, set_)
     drain, live = Drain(), Live()
     with (
         logging_to("record", settings.deployment, out.name, secrets_of(settings)),
@@ -231,14 +228,6 @@ def record_command(
 
 def _ended_by(signum: int, _frame: object) -> None:
     raise typer.Exit(128 + signum)
-
-
-def _settings(config: Path | None, set_: list[str] | None) -> Settings:
-    from schemas.settings import load_settings
-
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    return load_settings(config, set_ or ())
 
 
 def _sinks(text: str) -> tuple[str, ...]:
@@ -273,7 +262,7 @@ def _run(
     if not 0 <= epoch_s <= 86_400:
         msg = f"--epoch-s {epoch_s}: must be from 0 to 86400"
         raise UsageError(msg)
-    settings = _settings(config, set_)
+    settings = settings_of(config, set_)
     folder = RunFolder(run_folder(settings, name, out))
     try:
         ended: Ended = run(Process(name, settings, folder), model, wire, epoch_s, fresh)

@@ -134,13 +134,13 @@ def _local_server(name: str) -> dict[str, Any]:
 
 
 def _servers(config: Path | None) -> list[dict[str, Any]]:
-    from flows.cli.replay_command import DEFAULT_CONFIG
+    from flows.cli.options import settings_of
     from flows.servers_seen import influx_seen, kafka_seen
     from schemas.errors import UsageError
-    from schemas.settings import Settings, load_settings
+    from schemas.settings import Settings
 
     try:
-        settings = load_settings(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+        settings = settings_of(config, None)
     except UsageError as e:
         return [_check("settings", False, str(e), "mend the file or the environment variable that it names")]
     checks = []

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, print_json, progress, say
 
 
@@ -24,12 +24,8 @@ def produce_command(
     batch_ticks: Annotated[int, typer.Option(help="Ticks in a message at most.")] = 512,
     form: Annotated[str, typer.Option(help="Form of the messages: packed, arrow or json.")] = "packed",
     no_end: Annotated[bool, typer.Option("--no-end", help="Do not say that the stream ends: flows that read it wait for more.")] = False,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file (TOML); default spiketape.toml where there is one.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")
-    ] = None,
+    config: Config = None,
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Play a tape into Kafka: topics, instruments, ticks in packed batches, heartbeats while a partition is idle, and the end.
@@ -41,12 +37,9 @@ def produce_command(
     from flows.produce import Playing, produce
     from operators.sources.tape import Tape
     from operators.timeline.control import Drain
-    from schemas.settings import load_settings
 
     playing = Playing(batch_ticks, form, speed, not no_end)
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    settings = load_settings(config, set_ or ())
+    settings = settings_of(config, set_)
     opened = Tape.open(tape)
     drain = Drain()
     with drain.on_signals(), progress(f"producing {tape.name}", opened.manifest.rows, "ticks") as moved:

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, parsed_duration, parsed_time, print_json, progress, say
 from schemas.errors import UsageError
-
-DEFAULT_CONFIG = Path("spiketape.toml")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,10 +32,10 @@ def replay_command(
     slice_ms: Annotated[int | None, typer.Option(help="Length of a slice, W.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model file; default the one in the package.")] = None,
     profile: Annotated[str | None, typer.Option(help="research: expected value is recorded; strict: it refuses.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings file (TOML); default spiketape.toml where there is one.")] = None,
+    config: Config = None,
     sink: Annotated[str, typer.Option(help="lake, influx, both as lake,influx, or none: compute and hash, store nothing.")] = "lake",
     control: Annotated[Path | None, typer.Option(help="Log of accepted control messages (lines of the topic audit), obeyed again.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in risk.max_drawdown=0.1; may be repeated.")] = None,
+    set_: Set = None,
     forget: Annotated[bool, typer.Option("--forget", help="The network forgets at each tick: shows what its memory is worth.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run folder holds and start over.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
@@ -57,7 +56,6 @@ def replay_command(
     from flows.replay import Execution, replay, short_hash
     from operators.sources.tape import Tape
     from schemas.control import NO_LOG, ControlLog
-    from schemas.settings import load_settings
 
     sinks = {s.strip() for s in sink.split(",")}
     if not sinks <= {"lake", "influx"} and sinks != {"none"}:
@@ -74,9 +72,7 @@ def replay_command(
     if base["replay.warm_up_ns"] and from_ is None:
         msg = f"--warm-up {warm_up}: needs --from, the time from which on there are decisions"
         raise UsageError(msg)
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    settings = load_settings(config, set_ or (), base={k: v for k, v in base.items() if v is not None})
+    settings = settings_of(config, set_, {k: v for k, v in base.items() if v is not None})
     log = NO_LOG if control is None else ControlLog.read(control)
     execution = Execution(workers, batch_ticks, epoch_s, speed, "lake" in sinks, "influx" in sinks)
     if tape is None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.influx_commands import Config, Set, print_answer, print_named
-from flows.cli.topic_commands import settings_of
+from flows.cli.influx_commands import print_answer, print_named
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, print_json, say, stdout, table
 from schemas.errors import LakeError, UsageError
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from flows.cli.replay_command import DEFAULT_CONFIG
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, print_json, say, stdout, table
-from schemas.settings import Settings
-
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); default spiketape.toml where there is one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as in kafka.bootstrap_servers=host:9092; may be repeated.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,15 +55,6 @@ def show_command(config: Config = None, set_: Set = None, as_json: Json = False)
     if bad:
         say(f"{len(bad)} topics are missing or cannot be used; spiketape topics apply makes the missing ones")
         raise typer.Exit(1)
-
-
-def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
-    """The settings of a command with these two options."""
-    from schemas.settings import load_settings
-
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    return load_settings(config, overrides or ())
 
 
 def _kept(retention_ms: int) -> str:
