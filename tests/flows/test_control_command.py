@@ -10,19 +10,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from flows.control import close_partition
 from infra.topics import apply
 from operators.book import AccountStage
+from operators.sources.kafka.tail import tails
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
 from schemas.control import Command, audit_line
 from schemas.errors import BrokerError, RefusedError, SpiketapeError, UsageError
 from schemas.settings import Settings, load_settings
-from schemas.topics import AUDIT, CONTROL
+from schemas.tick_stream import CONTENT_TYPE
+from schemas.ticks import TICK_V1
+from schemas.topics import AUDIT, CONTROL, TICKS
+from schemas.wire import CONTENT_PACKED, encode
 
 KEY = "a key for tests only"
 _NUMBER = itertools.count()
@@ -98,12 +104,11 @@ SENT = {
     "reduce": ("reduce",),
     "resume": ("resume",),
     "emergency": ("emergency",),
-    "exclude_partition": ("exclude-partition", "3"),
     "change_limit": ("change-limit", "max_drawdown", "0.1"),
 }
 
 
-def test_every_kind_is_sent_signed_and_is_accepted(deployed: Settings, stage_of: Callable[[Settings], AccountStage]) -> None:
+def test_every_other_kind_is_sent_signed_and_is_accepted(deployed: Settings, stage_of: Callable[[Settings], AccountStage]) -> None:
     for arguments in SENT.values():
         done = control(*arguments, "--reason", "a test", "--json")
         assert done.exit_code == 0, done.output
@@ -125,6 +130,29 @@ def test_the_command_waits_for_what_becomes_of_it() -> None:
     again = control("pause", "--reason", "a test", "--wait-s", "30", "--id", "first")
     assert isinstance(again.exception, RefusedError)
     assert "was refused (repeated): message first is effective from slice 0" in str(again.exception)
+
+
+@pytest.mark.usefixtures("judging")
+def test_a_partition_that_is_left_out_is_ended_in_its_topic_once(deployed: Settings) -> None:
+    ticks = np.zeros(3, TICK_V1)
+    writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers})
+    topic = deployed.kafka.topic(TICKS)
+    writer.produce(topic, encode(ticks, 0), partition=3, headers=[(CONTENT_TYPE, CONTENT_PACKED.encode())])
+    writer.flush(10)
+    done = control("exclude-partition", "3", "--reason", "its venue is down", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["judged"] == {"accepted": True, "slice": 0}
+    there = tails(deployed)
+    assert (there[3].next, there[3].ended) == (3, True)
+    assert not any(there[p].ended for p in range(3))
+    assert close_partition(deployed, 3) == 3
+    again = control("exclude-partition", "3", "--reason", "again")
+    assert isinstance(again.exception, RefusedError)
+    low, high = Consumer({"bootstrap.servers": deployed.kafka.bootstrap_servers, "group.id": "test"}).get_watermark_offsets(
+        TopicPartition(topic, 3), timeout=10
+    )
+    assert (low, high) == (0, 2)
+    assert isinstance(control("exclude-partition", "2", "--reason", "x", "--wait-s", "0").exception, UsageError)
 
 
 def test_nobody_answers(deployed: Settings) -> None:
