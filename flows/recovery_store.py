@@ -19,12 +19,11 @@ from typing import Any, Final
 
 from bytewax.recovery import init_db_dir
 
-from operators.timeline.registry import REGISTRY, write_registry
+from operators.timeline.registry import FIRST_EPOCH, REGISTRY, resume_epoch, write_registry
 from operators.timeline.seal import sealed, stored_is_whole, unsealed
 from schemas.errors import SavepointError, StateMismatchError
 
 PARTITION: Final = "part-0.sqlite3"
-FIRST_EPOCH: Final = 1
 PAGES_AT_ONCE: Final = -1
 """All pages in one step: the writer waits a few milliseconds, and the copy is of one moment."""
 
@@ -78,7 +77,7 @@ def read_store(directory: Path) -> Store:
     part = _only_part(directory)
     steps = _steps(directory)
     with _sqlite(part), _reading(part) as db:
-        epoch = _resume_epoch(db)
+        epoch = resume_epoch(db)
         rows = db.execute(
             "SELECT step_id, state_key, ser_change, max(snap_epoch) FROM snaps WHERE snap_epoch < ? GROUP BY step_id, state_key "
             "ORDER BY step_id, state_key",
@@ -104,14 +103,6 @@ def write_store(directory: Path, steps: Mapping[str, int], states: Iterable[Stor
     with _sqlite(part), closing(sqlite3.connect(part)) as db:
         db.execute("PRAGMA journal_mode=DELETE")
     write_registry(directory / REGISTRY, steps)
-
-
-def _resume_epoch(db: sqlite3.Connection) -> int:
-    last = db.execute("SELECT ex_num, resume_epoch FROM exs ORDER BY ex_num DESC LIMIT 1").fetchone()
-    if last is None:
-        return FIRST_EPOCH
-    reached = db.execute("SELECT min(worker_frontier) FROM fronts WHERE ex_num = ?", (last[0],)).fetchone()[0]
-    return int(last[1] if reached is None else reached)
 
 
 def _state(part: Path, step: str, key: str, stored: bytes) -> StoredState:

@@ -19,6 +19,7 @@ from operators.timeline.seal import stored_is_whole
 from schemas.errors import SpiketapeError, StateMismatchError
 
 REGISTRY = "steps.json"
+FIRST_EPOCH = 1
 
 
 def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, bool]:
@@ -57,6 +58,7 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
             msg = f"{part} holds state of steps {sorted(unknown)} that the flow does not have; Bytewax would drop it silently"
             raise StateMismatchError(msg)
         _check_whole(part)
+        _forget_unfinished(part)
     return RecoveryConfig(directory), resumed
 
 
@@ -74,6 +76,27 @@ def _check_whole(part: Path) -> None:
             if not stored_is_whole(stored):
                 msg = f"{part}: the state of step {step!r}, key {key!r}, is damaged; start over with --fresh"
                 raise SpiketapeError(msg)
+
+
+def resume_epoch(db: sqlite3.Connection) -> int:
+    """The epoch that Bytewax resumes with: everything before it was completed. Recovery has one partition and live flows one worker, but
+    the smallest of all workers counts where there were several."""
+    last = db.execute("SELECT ex_num, resume_epoch FROM exs ORDER BY ex_num DESC LIMIT 1").fetchone()
+    if last is None:
+        return FIRST_EPOCH
+    reached = db.execute("SELECT min(worker_frontier) FROM fronts WHERE ex_num = ?", (last[0],)).fetchone()[0]
+    return int(last[1] if reached is None else reached)
+
+
+def _forget_unfinished(part: Path) -> None:
+    """Deletes what a process that was killed wrote of an epoch that was never completed.
+
+    Bytewax leaves such snapshots where they are. The next execution repeats the epoch and replaces them, but only those of keys to which
+    something comes in it; what is left of the others would pass for a snapshot of that epoch at the resumption after it, with a state that
+    the other steps know nothing of.
+    """
+    with _reading(part) as db, db:
+        db.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume_epoch(db),))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from operators.timeline.registry import REGISTRY, confirm, opened
+from operators.timeline.seal import sealed
 from schemas.errors import SpiketapeError, StateMismatchError
 
 STEPS = {"flow.source": 1, "flow.gate": 2}
@@ -96,3 +98,18 @@ def test_a_store_whose_process_was_killed_inside_a_transaction_is_read(tmp_path:
     assert not resumed
     with closing(sqlite3.connect(part)) as db:
         assert db.execute("SELECT count(*) FROM snaps").fetchone() == (0,)
+
+
+def test_what_was_written_of_an_epoch_that_was_never_completed_is_forgotten(tmp_path: Path) -> None:
+    """Bytewax would take it for a state of that epoch at the resumption after next, where its key was not awoken in between."""
+    opened(tmp_path, STEPS)
+    part = next(tmp_path.glob("part-*.sqlite3"))
+    content = pickle.dumps(sealed({"state": 1}))
+    with closing(sqlite3.connect(part)) as db, db:
+        db.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (0, 2, 1), (1, 2, 4)")
+        db.execute("INSERT INTO fronts (ex_num, worker_index, worker_frontier) VALUES (0, 0, 4), (0, 1, 4), (1, 0, 8), (1, 1, 7)")
+        for epoch in (3, 6, 7, 8):
+            db.execute("INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('flow.gate', 's00', ?, ?)", (epoch, content))
+    opened(tmp_path, STEPS)
+    with closing(sqlite3.connect(part)) as db:
+        assert db.execute("SELECT snap_epoch FROM snaps ORDER BY 1").fetchall() == [(3,), (6,)]
