@@ -38,13 +38,20 @@ class Committed:
 def committed(process: Process, instruments: InstrumentList, sink: str) -> Committed:
     """Takes over from any other instance that writes as `sink`, then reads what is committed: nothing of that instance can follow.
 
+    Taking over is a commit of its own, a token with another name: an instance that only loses its id without one takes that for the
+    broker's doing, and takes it back.
+
     Raises BrokerError where the broker does not answer for too long, or a drain was asked meanwhile.
     """
     settings = process.settings
     name = f"{settings.deployment}.{sink}"
     transactions = Transactions(settings, name, identity_of(settings, instruments), frozenset(), process.live)
-    token = transactions.start()
-    transactions.end()
+    try:
+        token = transactions.start()
+        transactions.put([], token)
+        transactions.flush()
+    finally:
+        transactions.end()
     lines = waited(settings.kafka, process.live, process.drain, lambda: audit_lines(settings))
     if lines is None:
         msg = "drained before the broker told which control messages were accepted"
