@@ -63,7 +63,8 @@ def stock_copy(bootstrap: str, run: int) -> float:
     from confluent_kafka.admin import AdminClient, NewTopic
 
     names = [f"stock-in-{run}", f"stock-out-{run}"]
-    for future in AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(n, 4, 1) for n in names]).values():
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # kept until all is answered
+    for future in admin.create_topics([NewTopic(n, 4, 1) for n in names]).values():
         future.result(READY_S)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": PEER_MESSAGES})
     for i in range(PEER_MESSAGES):
