@@ -32,7 +32,10 @@ NAME = "order_latency"
 GOALS_MS = {"p50": 5.0, "p99": 20.0}
 TICKS = 2_000_000
 TICKS_A_SECOND = 50_000
-SLICE_NS = 100_000_000
+SLICE_MS = 60_000
+"""The simulated market has some 220 ticks a second, so it is produced at thousands of times real time; slices of a minute then last some
+14 ms, and hold as many ticks as slices of 14 ms do in a market of 50,000 ticks a second."""
+SLICE_NS = SLICE_MS * 1_000_000
 PARTITIONS = 4
 WARM_S = 3.0
 """What is produced this long after the first tick may meet a process that is still starting, and does not count."""
@@ -54,6 +57,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     speed = TICKS_A_SECOND / (manifest.rows / ((manifest.last_ts_ns - manifest.first_ts_ns) / 1e9))
     with workplace(NAME) as folder, KafkaServer(folder / "kafka") as broker:
         deployment = Deployment(folder / "run", tape, broker.bootstrap, None, name="latency", settings=("kafka.transaction_ms=5",))
+        deployment.env["SPIKETAPE_SLICE_MS"] = str(SLICE_MS)
         deployment.call("topics", "apply")
         producer = deployment.add_producer(speed)
         producer.start()
