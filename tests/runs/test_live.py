@@ -176,7 +176,8 @@ def test_a_broker_that_is_away_is_told_and_waited_for(tmp_path: Path, tape: Path
     broker = own_kafka()
     d = Deployment(tmp_path / "d", tape, broker.bootstrap, None, epoch_s=0.2)
     d.call("topics", "apply")
-    d.add_producer(10.0).start()
+    producing = d.add_producer(2.0)
+    producing.start()
     await_instruments(d, WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
@@ -191,6 +192,8 @@ def test_a_broker_that_is_away_is_told_and_waited_for(tmp_path: Path, tape: Path
         assert "kafka" in told[1]
         assert trading.running
         broker.start()
+        producing.end(signal.SIGKILL)
+        d.add_producer(None).start()  # the rest at once
         d.wait(WITHIN_S)
     finally:
         d.stop()
