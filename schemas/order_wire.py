@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.envelope import body_of, enveloped
-from schemas.errors import WireError
+from schemas.errors import StateMismatchError, WireError
 from schemas.orders import EXECUTION_REPORT, ORDER_REQUEST, Reports, Requests
 from schemas.slice_wire import in_slices
 from schemas.ticks import Ints
@@ -32,6 +32,8 @@ ORDER_WIRE_VERSION: Final = 1
 
 UNSETTLED: Final = -(2**62)
 """`settled` while something may still be reported."""
+NOTHING_HEARD: Final = UNSETTLED
+"""The slice up to which a receiver has heard the other side before its first turn."""
 
 NO_REQUESTS: Final = np.zeros(0, ORDER_REQUEST)
 NO_REPORTS: Final = np.zeros(0, EXECUTION_REPORT)
@@ -88,6 +90,27 @@ class VenueTurn:
             return None, self
         i = int(np.searchsorted(self.reports["slice"], k))
         return VenueTurn(self.lo, k, self.reports[:i]), VenueTurn(k, self.hi, self.reports[i:], self.settled)
+
+
+Turn = TypeVar("Turn", BookTurn, VenueTurn)
+
+
+def unheard(turn: Turn, heard: int, who: str, what: str) -> Turn | None:
+    """What of `turn` goes beyond slice `heard`, up to which `who` knows `what` already; None where nothing does.
+
+    StateMismatchError where slices between are missing.
+    """
+    if heard == NOTHING_HEARD:
+        return turn
+    if turn.hi <= heard:
+        return None
+    if turn.lo > heard:
+        msg = (
+            f"{who}: heard of {what} up to slice {heard}, was given those of slices [{turn.lo}, {turn.hi}): turns between are missing; "
+            "restore the book and the venue from the same savepoint"
+        )
+        raise StateMismatchError(msg)
+    return turn.cut(heard)[1]
 
 
 def encode_turn(turn: BookTurn | VenueTurn) -> bytes:

@@ -25,13 +25,12 @@ from operators.book.driver import Account, Walk, keep, mids2
 from operators.timeline.stage import Migration, State
 from schemas.control import Accepted, Command, Refused
 from schemas.errors import InstrumentError, StateMismatchError
-from schemas.order_wire import NO_REPORTS, NO_REQUESTS, NO_SLICES, UNSETTLED, BookTurn, VenueTurn
+from schemas.order_wire import NO_REPORTS, NO_REQUESTS, NO_SLICES, NOTHING_HEARD, UNSETTLED, BookTurn, VenueTurn, unheard
 from schemas.orders import EXECUTION_REPORT, Reports, Requests
 from schemas.ranges import SliceOut
 from schemas.tables import Rows
 from schemas.ticks import END, Ints, rows_joined
 
-NOTHING_HEARD: Final = UNSETTLED
 NEVER_ASKED: Final = UNSETTLED - 1
 GOES_ON, OVER, SAID = range(3)
 
@@ -155,18 +154,10 @@ class BookStage(Account):
         state["waiting"].append(columns.stored())
         state["through"] = hi
 
-    def _hear(self, state: State, turn: VenueTurn) -> None:
-        heard = state["heard"]
-        if heard != NOTHING_HEARD:
-            if turn.hi <= heard:
-                return
-            if turn.lo > heard:
-                msg = (
-                    f"account {self.book.key}: heard of the venue's reports up to slice {heard}, was given those of slices "
-                    f"[{turn.lo}, {turn.hi}): turns between are missing; restore the book and the venue from the same savepoint"
-                )
-                raise StateMismatchError(msg)
-            turn = turn.cut(heard)[1] or turn
+    def _hear(self, state: State, said: VenueTurn) -> None:
+        turn = unheard(said, state["heard"], f"account {self.book.key}", "the venue's reports")
+        if turn is None:
+            return
         self._check_symbol(int(turn.reports["symbol"].max(initial=0)), f"reports of slices [{turn.lo}, {turn.hi})")
         for k, reports in _by_slice(turn.reports):
             if state["at"] == -1 or k >= state["at"]:

@@ -17,12 +17,11 @@ from operators.execution.venue import PaperVenue, VenueInput
 from operators.timeline.stage import Migration, State
 from schemas.errors import StateMismatchError
 from schemas.instruments import InstrumentList
-from schemas.order_wire import NO_REPORTS, NO_REQUESTS, UNSETTLED, BookTurn, VenueTurn
+from schemas.order_wire import NO_REPORTS, NO_REQUESTS, NOTHING_HEARD, UNSETTLED, BookTurn, VenueTurn, unheard
 from schemas.ranges import GatedRange
 from schemas.settings import Settings
 from schemas.ticks import END, rows_joined
 
-NOTHING_HEARD: Final = UNSETTLED
 GOES_ON, OVER, SAID = range(3)
 _NO_QUALITY: Final = np.zeros(0, np.int64)
 
@@ -95,18 +94,10 @@ class VenueStage:
         state["waiting"] += [(g.shard, lo, hi, g.ticks, g.slices, g.gate) for g in x if g.ticks.size]
         state["through"] = hi
 
-    def _hear(self, state: State, turn: BookTurn) -> None:
-        heard = state["heard"]
-        if heard != NOTHING_HEARD:
-            if turn.hi <= heard:
-                return
-            if turn.lo > heard:
-                msg = (
-                    f"venue: heard of the book's requests up to slice {heard}, was given those of slices [{turn.lo}, {turn.hi}): turns "
-                    "between are missing; restore the book and the venue from the same savepoint"
-                )
-                raise StateMismatchError(msg)
-            turn = turn.cut(heard)[1] or turn
+    def _hear(self, state: State, said: BookTurn) -> None:
+        turn = unheard(said, state["heard"], "venue", "the book's requests")
+        if turn is None:
+            return
         if turn.requests.size:
             sent = int(turn.requests["sent_ts_ns"][0]) // self.venue.slice_ns
             if sent < state["at"]:
