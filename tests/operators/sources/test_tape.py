@@ -17,7 +17,7 @@ from operators.sources.tape import writer as writer_module
 from operators.sources.tape.format import content_hash
 from schemas.instruments import InstrumentList
 from schemas.ticks import QUOTE, TICK_V1, TRADE, Ticks, shard_of
-from tests.operators.sources.tapes import read_all, ticks_of, write
+from tests.operators.sources.tapes import calls_of, read_all, ticks_of, write
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -155,19 +155,7 @@ def test_writing_and_reading_do_no_work_row_by_row(tmp_path: Path) -> None:
     """Calls from Python do not grow with the rows of a batch: finds a loop over ticks."""
     ticks = ticks_of(400_000)
     read_all(write(tmp_path / "imports", ticks[:10]))
-    calls = 0
-
-    def count(_frame: object, event: str, _arg: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        tape = write(tmp_path / "t", ticks)
-        read_all(tape)
-    finally:
-        sys.setprofile(None)
-    assert calls < len(ticks) / 10
+    assert calls_of(lambda: read_all(write(tmp_path / "t", ticks))) < len(ticks) / 10
 
 
 def test_the_writers_schema_documents_the_record() -> None:
