@@ -38,7 +38,7 @@ class ReplayPoints:
                 spool,
                 bucket=self.bucket,
                 needed=needed,
-                draining=lambda: self.drain.asked,
+                drain=self.drain,
             )
 
         self.sink = InfluxSink(writer_of, self._holder)

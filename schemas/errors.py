@@ -69,6 +69,14 @@ class InfluxError(SpiketapeError):
     """InfluxDB answered that something cannot be done, or the spool in front of it does not hold what it should."""
 
 
+class DrainedError(SpiketapeError):
+    """Asked to end by a signal while something outside was waited for. Nothing is lost: the next start goes on from the last epoch."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
 class TopicError(RefusedError):
     """A topic cannot be read as this flow must read it.
 

@@ -6,6 +6,7 @@
 | what the shards say (quotes, statistics) | - | yes | - |
 | turns of the book, judged control messages | yes | - | - |
 | messages that cannot be decoded | yes | - | - |
+| points that InfluxDB refuses | yes | - | - |
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from flows.replay_points import NEURONS, SPOOL
 from flows.results import codebook
 from operators.risk import RiskRule
 from operators.sinks import Lake, Ledger
-from operators.sinks.influx import Writer
+from operators.sinks.influx import DeadLetterQueue, Writer
 from operators.sinks.influx.operator import InfluxHolder, InfluxSink
+from operators.sinks.influx.writer import DEAD_LETTERS
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sinks.operator import Holder, RowsSink
 from schemas.errors import UsageError
@@ -33,8 +35,6 @@ from schemas.tables import Rows
 
 KAFKA, INFLUX, LAKE, ROWS = "kafka", "influx", "lake", "rows"
 CHOICES: Final = (KAFKA, INFLUX, LAKE)
-LAST_WORDS_S: Final = 60.0
-"""How long a flow whose stream has ended waits for InfluxDB to take the rest; what it has not taken stays in the spool."""
 
 
 class Outlets:
@@ -63,10 +63,11 @@ class Outlets:
                 folder.path / SPOOL,
                 needed=needed,
                 live=live,
-                draining=lambda: process.drain.asked,
+                drain=process.drain,
             )
 
-        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live)
+        refusals = None if self._influx is None else DeadLetterQueue(folder.path / SPOOL / DEAD_LETTERS)
+        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live, refusals=refusals)
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
         self._influx_sink = None if self._influx is None else InfluxSink(writer_of, self._influx)
 
@@ -92,16 +93,23 @@ class Outlets:
                     self._process.live.refused(RiskRule(int(rule)).name, int(n))
         return item
 
-    def settle(self) -> None:
-        """After the flow has ended in order: the lake is tidied, InfluxDB has everything or the spool keeps it for the next start."""
+    def settle(self) -> bool:
+        """After the flow has ended in order: the lake is tidied, InfluxDB has everything, what it refused stands in Kafka.
+
+        Waits for InfluxDB as long as it is away, or until a drain is asked: then the spool keeps the rest for the next start, and False is
+        returned.
+        """
         if self._rows.lake is not None:
             self._rows.lake.finish()
+        waiting = 0
         if self._influx is not None and self._influx.writer is not None:
             writer = self._influx.writer
             try:
-                writer.finish(LAST_WORDS_S)
+                waiting = writer.finish()
             finally:
                 writer.stop()
+            self._kafka_sink.finish()
+        return waiting == 0
 
     def summary(self) -> dict[str, Any]:
         """What went out, as of now."""

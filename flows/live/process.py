@@ -3,9 +3,10 @@
 1. The run folder is locked: a second process in it is refused (exit code 3).
 2. The recovery store must fit the flow's steps and state versions (exit code 5).
 3. The flow runs. SIGTERM and SIGINT drain it: sources end after their batch, everything on its way is committed, the snapshot is exact,
-   exit code 143 or 130. A newer instance of the same identity fences this one (exit code 4); a stall ends it (exit code 6).
-4. Whatever happened, starting the same command again goes on where the last epoch ended. Where the stream came to its end, run.json is
-   written, and starting again only says so.
+   exit code 143 or 130; where it has to wait for room in the spool, it is left as its last epoch was. A newer instance of the same
+   identity fences this one (exit code 4); a stall ends it (exit code 6).
+4. Whatever happened, starting the same command again goes on where the last epoch ended. Where the stream came to its end and every
+   sink has everything, run.json is written, and starting again only says so.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from operators.spiking import load_model
 from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from operators.timeline.live import Live
 from operators.timeline.registry import confirm, opened
+from schemas.errors import DrainedError
 from schemas.settings import Settings, settings_hash
 
 STARTS: Final = "starts.jsonl"
@@ -44,14 +46,15 @@ ANY_CODE: Final = "checked by the states' versions"
 @dataclass(frozen=True)
 class Wired:
     """A flow ready to run. `steps`: its stateful steps with their versions; `finished`: whether the stream came to its end;
-    `summary`: what is known after it has run, for `--json`; `settle`: what must be done when the flow has ended in order.
+    `summary`: what is known after it has run, for `--json`; `settle`: what must be done when the flow has ended in order, which says
+    whether everything is out.
     """
 
     flow: Dataflow
     steps: dict[str, int]
     finished: Callable[[], bool]
     summary: Callable[[], dict[str, Any]] = dict
-    settle: Callable[[], None] = lambda: None
+    settle: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -106,12 +109,19 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             live.restarts, live.epoch_s = _noted(folder, start, resumed), epoch_s
             log.info("started", run_folder=str(folder.path), resumed=resumed, setup_s=round(time.monotonic() - began, 3))
             cpu, wall = time.process_time(), time.monotonic()
-            with watched(live, settings, process.name, folder.path), _told(log), quiet_engine(folder.path):
-                cli_main(wired.flow, workers_per_process=1, epoch_interval=timedelta(seconds=epoch_s), recovery_config=recovery)
-            wired.settle()
+            with watched(live, settings, process.name, folder.path), _told(log):
+                try:
+                    with quiet_engine(folder.path):
+                        cli_main(wired.flow, workers_per_process=1, epoch_interval=timedelta(seconds=epoch_s), recovery_config=recovery)
+                except DrainedError as e:
+                    log.warning("left as the last epoch was", why=str(e))
+                    whole = False
+                else:
+                    live.epochs_over()
+                    whole = wired.settle() and wired.finished()
         with quiet_engine(folder.path):
             confirm(folder.recovery, wired.steps)
-        drained_by = None if wired.finished() else process.drain.signal
+        drained_by = None if whole else process.drain.signal
         spent = {
             "wall_s": round(time.monotonic() - wall, 3),
             "cpu_s": round(time.process_time() - cpu, 3),
@@ -124,7 +134,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             "out": str(folder.path),
             "start": start,
             "resumed": resumed,
-            "ended": wired.finished(),
+            "ended": whole,
             "ticks": live.ticks,
             "dead_letters": dict(live.dead_letters),
             **spent,

@@ -177,6 +177,10 @@ class Live:
             self.epochs += 1
         self.epoch_began_s = self._clock()
 
+    def epochs_over(self) -> None:
+        """The flow has ended: no epoch is under way, and none follows."""
+        self.epoch_began_s = None
+
     def transaction_s(self, sink: str) -> Histogram:
         """Durations of a sink's transactions, begin to commit; the same object at each call, to be kept by the sink."""
         return self.transactions.setdefault(sink, Histogram())

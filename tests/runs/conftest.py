@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.live.deployment import Deployment
 from flows.replay import Execution, Outcome, replay
 from operators.sinks import LakeReader
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
 from schemas.settings import load_settings
+from tests.servers import Influx, Kafka
 
 ROOT = Path(__file__).parents[2]
 TICKS = 150_000
@@ -69,6 +72,26 @@ def spiketape(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
         )
 
     return call
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Deployment]]:
+    """Makes a deployment over a tape with topics of its own; what still runs of it is killed at the end."""
+    made: list[Deployment] = []
+
+    def make(tape: Path, influx: Influx | None = None, broker: Kafka | None = None, **options: Any) -> Deployment:
+        name = f"t{zlib.crc32(request.node.nodeid.encode())}-{len(made)}"
+        bootstrap = (broker or request.getfixturevalue("kafka")).bootstrap
+        deployment = Deployment(tmp_path / name, tape, bootstrap, influx, name=name, **options)
+        made.append(deployment)
+        deployment.call("topics", "apply")
+        if influx is not None:
+            deployment.call("influx", "apply")
+        return deployment
+
+    yield make
+    for deployment in made:
+        deployment.stop()
 
 
 def rows_of(outcome: Outcome, table: str) -> dict[str, Any]:

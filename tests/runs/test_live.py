@@ -6,7 +6,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +38,10 @@ def output_hash(tapes: Callable[..., Tape], run_once: Callable[..., Any]) -> str
     return str(run["output_hash"])
 
 
-@pytest.fixture
-def deployed(tmp_path: Path, tape: Path, kafka: Kafka, request: pytest.FixtureRequest) -> Iterator[Callable[..., Deployment]]:
-    """Makes a deployment with topics of its own; what still runs of it is killed at the end."""
-    made: list[Deployment] = []
-
-    def make(influx: Influx | None = None, **options: Any) -> Deployment:
-        name = f"t{abs(hash(request.node.nodeid)) % 10**8}-{len(made)}"
-        deployment = Deployment(tmp_path / name, tape, kafka.bootstrap, influx, name=name, **options)
-        made.append(deployment)
-        deployment.call("topics", "apply")
-        return deployment
-
-    yield make
-    for deployment in made:
-        deployment.stop()
-
-
 def test_one_process_between_topics_says_what_the_replay_says(
     deployed: Callable[..., Deployment], tape: Path, influx: Influx, output_hash: str, tmp_path: Path
 ) -> None:
-    d = deployed(influx)
-    d.call("influx", "apply")
+    d = deployed(tape, influx)
     d.call("produce", str(tape))
     d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx,lake").start()
     d.wait(WITHIN_S)
@@ -79,7 +61,7 @@ def test_one_process_between_topics_says_what_the_replay_says(
 
 
 def test_processes_of_a_deployment_say_what_the_replay_says(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
-    d = deployed()
+    d = deployed(tape)
     d.call("produce", str(tape))
     d.add_flows(("0-1", "2-3"))
     d.start()
@@ -102,7 +84,7 @@ def test_killed_processes_and_servers_lose_and_double_nothing(tapes: Callable[..
 def test_what_cannot_be_decoded_is_a_dead_letter_and_changes_nothing(
     deployed: Callable[..., Deployment], tape: Path, kafka: Kafka, output_hash: str
 ) -> None:
-    d = deployed()
+    d = deployed(tape)
     rng = random.Random(7)
     producing = d.add("produce", "produce", str(tape), "--speed", "15")
     producing.start()
@@ -133,7 +115,7 @@ def test_what_cannot_be_decoded_is_a_dead_letter_and_changes_nothing(
 def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more(
     deployed: Callable[..., Deployment], tape: Path, output_hash: str
 ) -> None:
-    d = deployed(epoch_s=0.2)
+    d = deployed(tape, epoch_s=0.2)
     producing = d.add_producer(2.0)
     producing.start()
     await_instruments(d, WITHIN_S)
@@ -154,7 +136,7 @@ def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more
 
 
 def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
-    d = deployed(epoch_s=0.2)
+    d = deployed(tape, epoch_s=0.2)
     producing = d.add_producer(15.0)
     producing.start()
     await_instruments(d, WITHIN_S)
@@ -172,31 +154,29 @@ def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployme
     assert told["output_hash"] == output_hash
 
 
-def test_a_broker_that_is_away_is_told_and_waited_for(tmp_path: Path, tape: Path, own_kafka: Callable[..., Any], output_hash: str) -> None:
+def test_a_broker_that_is_away_is_told_and_waited_for(
+    deployed: Callable[..., Deployment], tape: Path, own_kafka: Callable[..., Any], output_hash: str
+) -> None:
     broker = own_kafka()
-    d = Deployment(tmp_path / "d", tape, broker.bootstrap, None, epoch_s=0.2)
-    d.call("topics", "apply")
+    d = deployed(tape, broker=broker, epoch_s=0.2)
     producing = d.add_producer(2.0)
     producing.start()
     await_instruments(d, WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
     trading.await_begin()
-    try:
-        time.sleep(1)
-        broker.kill()
-        until = time.monotonic() + WITHIN_S
-        while (told := _ready(d.folder / "trading"))[0] == 200 and time.monotonic() < until:
-            time.sleep(0.5)
-        assert told[0] == 503
-        assert "kafka" in told[1]
-        assert trading.running
-        broker.start()
-        producing.end(signal.SIGKILL)
-        d.add_producer(None).start()  # the rest at once
-        d.wait(WITHIN_S)
-    finally:
-        d.stop()
+    time.sleep(1)
+    broker.kill()
+    until = time.monotonic() + WITHIN_S
+    while (told := _ready(d.folder / "trading"))[0] == 200 and time.monotonic() < until:
+        time.sleep(0.5)
+    assert told[0] == 503
+    assert "kafka" in told[1]
+    assert trading.running
+    broker.start()
+    producing.end(signal.SIGKILL)
+    d.add_producer(None).start()  # the rest at once
+    d.wait(WITHIN_S)
     assert trading.answer()["output_hash"] == output_hash
 
 

@@ -16,10 +16,11 @@ import time
 from typing import Final
 
 from operators.sinks.influx.client import InfluxClient, Meaning
-from operators.sinks.influx.dead_letters import REFUSED, DeadLetterFile, RefusedPoint
+from operators.sinks.influx.dead_letters import REFUSED, DeadLetterFile
 from operators.sinks.influx.lines import Lines, cut
 from operators.sinks.influx.spool import Spool
 from operators.timeline.live import Live
+from schemas.refused_point import RefusedPoint
 from schemas.settings.sections import InfluxSettings
 
 IDLE_S: Final = 0.5

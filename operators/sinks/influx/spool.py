@@ -24,10 +24,11 @@ from typing import Final
 
 import xxhash
 
-from operators.sinks.influx.dead_letters import DAMAGED, RefusedPoint
+from operators.sinks.influx.dead_letters import DAMAGED
 from operators.sinks.influx.lines import Lines
 from operators.sinks.influx.records import SUFFIX, Damage, Place, packed, scanned, unpacked
 from schemas.errors import InfluxError, RefusedError
+from schemas.refused_point import RefusedPoint
 
 LARGEST_SEGMENT: Final = 16 << 20
 SMALLEST_SEGMENT: Final = 1 << 16

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from operators.sinks.influx.client import InfluxClient
 from operators.sinks.influx.courier import Courier
-from operators.sinks.influx.dead_letters import DeadLetterFile, RefusedPoint
+from operators.sinks.influx.dead_letters import DeadLetterFile
 from operators.sinks.influx.lines import Lines, cut
 from operators.sinks.influx.points import RowPoints
 from operators.sinks.influx.seconds import SecondPoints
 from operators.sinks.influx.spool import NoRoomError, Spool
+from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import InfluxError
+from schemas.errors import DrainedError
 from schemas.instruments import InstrumentList
 from schemas.ranges import SliceOut
+from schemas.refused_point import RefusedPoint
 from schemas.settings import Settings
 from schemas.tables import Rows
 
@@ -36,8 +39,7 @@ class Writer:
     """Points of one flow into one bucket. `dropped`: lines that were dropped because the spool was full and the settings say so.
 
     `spool`: its folder; `bucket`: None takes the settings'; `neurons`: of each area, for one symbol; `codebook`: names of the flow's codes;
-    `draining`: whether the process was asked to end, looked at while the flow waits for room; `on_refused` is told of each dead letter,
-    by the courier's thread. Raises RefusedError, InfluxError: see Spool.
+    `drain`: looked at while the flow waits for room. Raises RefusedError, InfluxError: see Spool.
     """
 
     def __init__(
@@ -51,21 +53,20 @@ class Writer:
         bucket: str | None = None,
         needed: int = 0,
         live: Live | None = None,
-        draining: Callable[[], bool] = lambda: False,
-        on_refused: Callable[[RefusedPoint], None] = lambda _point: None,
+        drain: Drain | None = None,
     ) -> None:
         influx = settings.influx
         self.dropped = 0
         self.bucket = bucket or influx.bucket
         self._live = live or Live()
-        self._draining = draining
+        self._drain = drain or Drain()
         self._drop = influx.drop_when_full
         self._rows = RowPoints(instruments, codebook)
         self._seconds = SecondPoints(instruments, settings, neurons)
         self._buffer: list[Lines] = []
         self._buffered = 0
         spool.mkdir(parents=True, exist_ok=True)
-        self.letters = DeadLetterFile(spool / DEAD_LETTERS, on_refused)
+        self.letters = DeadLetterFile(spool / DEAD_LETTERS)
         self.spool = Spool(spool, influx.spool_max_mb << 20, needed, self._damaged)
         self._live.spool_limit_bytes = self.spool.max_bytes
         self._live.spool_bytes = self.spool.size
@@ -107,7 +108,7 @@ class Writer:
     def pass_on(self, least: int = RECORD_LINES) -> None:
         """Puts what was made into the spool where it is at least so many lines; waits while the spool is full.
 
-        Raises InfluxError where the process is asked to end meanwhile, or the spool fails.
+        Raises DrainedError where the process is asked to end meanwhile, InfluxError where the spool fails.
         """
         self._courier.check()
         if self._buffered < max(least, 1):
@@ -134,12 +135,12 @@ class Writer:
                 return
 
     def _wait_for_room(self, e: NoRoomError) -> None:
-        """Says that the flow waits, and waits a little. Raises InfluxError where the process is asked to end."""
+        """Says that the flow waits, and waits a little. Raises DrainedError where the process is asked to end."""
         self._courier.check()
         self._room.failing(f"{e.why}: the flow waits")
-        if self._draining():
+        if self._drain.asked:
             msg = f"asked to end while the flow waits: {e.why}. Nothing is lost: the next start goes on from the last epoch"
-            raise InfluxError(msg) from e
+            raise DrainedError(msg, self._drain.signal or signal.SIGTERM) from e
         self.spool.wait_for_change(LOOK_S)
 
     def secured(self) -> dict[str, Any]:
@@ -165,12 +166,15 @@ class Writer:
         self.dropped = int(state["dropped"])
 
     def finish(self, within_s: float | None = None) -> int:
-        """Waits until the server has everything, at most so long (None: as long as it takes); returns how many lines wait still."""
+        """Waits until the server has everything, at most so long (None: as long as it takes), or until the process is asked to end.
+
+        Returns how many lines wait still: they stay in the spool.
+        """
         self.pass_on(1)
         until = None if within_s is None else time.monotonic() + within_s
         while (waiting := self.spool.lines_waiting) and (until is None or time.monotonic() < until):
             self._courier.check()
-            if self._draining():
+            if self._drain.asked:
                 break
             self.spool.wait_for_change(LOOK_S)
         return waiting

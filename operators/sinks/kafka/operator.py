@@ -21,6 +21,7 @@ from operators.timeline.live import Live
 from operators.timeline.seal import sealed, unsealed
 from schemas.errors import StateMismatchError, UsageError
 from schemas.instruments import InstrumentList
+from schemas.refused_point import Refusals
 from schemas.settings import Settings
 from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, SYMBOL_TABLES, TOPIC_OF_TABLE
 
@@ -39,26 +40,45 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
     So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token.
     """
 
-    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str) -> None:
+    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str, refusals: Refusals | None) -> None:
         self._transactions = transactions
         self._outgoing = outgoing
         self._writes = live.write_s(name)
+        self._refusals = refusals
 
     def write_batch(self, values: list[Item]) -> None:
         began_s = time.monotonic()
         records = self._outgoing.take(values)
+        if self._refusals is not None:
+            records += self._outgoing.refused(self._refusals)
         if records:
             self._transactions.put(records, self._outgoing.token)
         self._writes.observe(time.monotonic() - began_s)
 
     def snapshot(self) -> bytes:
         """Everything before is committed when this returns. The truth stands in Kafka; this is to notice where that was lost."""
+        self._tell_refused()
         self._transactions.flush()
         return sealed(state_of(self._outgoing.token))
 
     def close(self) -> None:
-        """Ends the thread; the last snapshot has committed what counts. Never raises: Bytewax calls it while an error is on its way."""
+        """Ends the thread; the last snapshot has committed what counts. Never raises: Bytewax calls it while an error is on its way.
+
+        A part that tells refused points lives on until `finish`: some may come after the flow's last item.
+        """
+        if self._refusals is None:
+            self._transactions.end()
+
+    def finish(self) -> None:
+        """After the flow: commits what was refused since its last item, and ends the thread."""
+        self._tell_refused()
+        self._transactions.flush()
         self._transactions.end()
+
+    def _tell_refused(self) -> None:
+        if self._refusals is not None:
+            while records := self._outgoing.refused(self._refusals):
+                self._transactions.put(records, self._outgoing.token)
 
 
 class KafkaSink(FixedPartitionedSink[Item, bytes]):
@@ -66,7 +86,8 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
 
     `partitions`: the tick partitions of a `signals` process, whose parts they are; the other sinks have one part. `tables`: those whose
     rows are written; by default a sink of signals writes signals and dead letters, one of rows all tables (a book beside `signals`
-    processes is given ACCOUNT_TABLES), one of the venue none.
+    processes is given ACCOUNT_TABLES), one of the venue none. `refusals`: points that another sink could not place; they go to the dead
+    letters with the next write, and those that come after the last one in `finish`, which must be called after the flow then.
 
     The part of an item is that of its key: a shard key (`s07`), `p<partition>` or `topic/<partition>`.
     """
@@ -81,6 +102,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         partitions: Iterable[int] = (),
         tables: Iterable[str] | None = None,
         live: Live | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         by_default = {"signals": SYMBOL_TABLES, "rows": frozenset(TOPIC_OF_TABLE), "venue": frozenset[str]()}[sink]
         self._settings = settings
@@ -90,6 +112,8 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         self._tables = by_default if tables is None else frozenset(tables)
         self._live = live or Live()
         self._identity = identity_of(settings, instruments)
+        self._refusals = refusals
+        self._parts: list[KafkaPart] = []
         if (sink == "signals") != bool(self._partitions):
             msg = f"the sink {sink}: expected partitions for signals and none for others, given {list(self._partitions)}"
             raise UsageError(msg)
@@ -133,7 +157,14 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         except BaseException:
             transactions.end()
             raise
-        return KafkaPart(transactions, outgoing, self._live, name)
+        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals)
+        self._parts.append(part)
+        return part
+
+    def finish(self) -> None:
+        """After a flow that has ended in order: commits what was refused since its last item. Raises what a part's writing raises."""
+        for part in self._parts:
+            part.finish()
 
 
 def _claim(transactions: Transactions, outgoing: Outgoing, name: str, *, resumed: bool) -> None:

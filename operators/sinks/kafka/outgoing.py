@@ -7,6 +7,7 @@
 | BookTurn | `requests` | `requests` | slices |
 | VenueTurn | `reports` | `reports` | slices |
 | Poison | `dead-letters` | `topic/partition` | offset |
+| points that InfluxDB refused | `dead-letters` | their id | how many were told; all again, with the same ids, where their file is another |
 | Accepted, Refused | `audit` | deployment | slice and id; a refusal is told again after a crash |
 
 A range that straddles what is there is cut; one that is too large for a message is cut in halves. What would leave a hole is refused.
@@ -14,6 +15,7 @@ A range that straddles what is there is cut; one that is too large for a message
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
@@ -29,6 +31,7 @@ from schemas.instruments import InstrumentList
 from schemas.order_wire import CONTENT_REPORTS, CONTENT_REQUESTS, BookTurn, VenueTurn, encode_turn
 from schemas.poison import Poison
 from schemas.ranges import SliceOut
+from schemas.refused_point import Refusals
 from schemas.row_json import RowJson
 from schemas.settings import Settings
 from schemas.slice_wire import CONTENT_SLICES, encode_slice_out
@@ -43,6 +46,8 @@ Ranged = TypeVar("Ranged", SliceOut, BookTurn, VenueTurn)
 
 OVERHEAD_BYTES: Final = 1024
 """Room in a message for its key, headers and the protocol's own bytes."""
+
+REFUSED_AT_ONCE: Final = 1000
 
 
 class Record(NamedTuple):
@@ -187,6 +192,17 @@ class Outgoing:
             value = replace(poison, detail=detail, content=poison.content[:room]).json()
         partition = poison.partition % self._settings.partitions
         return [Record(self._topic(DEAD_LETTERS), partition, place.encode(), value, _headers(CONTENT_JSON, poison.id), poison.id)]
+
+    def refused(self, refusals: Refusals) -> list[Record]:
+        """Messages of points that were refused and are not in the topic yet, REFUSED_AT_ONCE at most; moves the token."""
+        points, self.token.refused = refusals.after(self.token.refused, REFUSED_AT_ONCE)
+        topic = self._topic(DEAD_LETTERS)
+        out = []
+        for point in points:
+            value = point.json(self._limit // 2)
+            partition = zlib.crc32(point.id.encode()) % self._settings.partitions
+            out.append(Record(topic, partition, point.id.encode(), value, _headers(CONTENT_JSON, point.id), point.id))
+        return out
 
     def _judged(self, judged: Accepted | Refused) -> list[Record]:
         if isinstance(judged, Refused):

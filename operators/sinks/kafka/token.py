@@ -11,6 +11,7 @@ It stands in the compacted topic `tokens`, key: the part's transactional id, as 
 | rows | by `table/key`: the n of the next row |
 | slices | by shard key, `requests` and `reports`: everything before this slice is there |
 | poison | by `topic/partition`: dead letters of messages before this offset are there |
+| refused | points that InfluxDB refused: how many of them are there, and a digest of their ids; missing where none are |
 | accepted | the last slice for which a control message was accepted, and the ids accepted for it |
 | crc | CRC-32 of the canonical JSON of all other fields |
 """
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from schemas.errors import StateMismatchError
 from schemas.instruments import InstrumentList
+from schemas.refused_point import NOTHING_TOLD, Told
 from schemas.settings import Settings
 
 TOKEN_VERSION: Final = 1
@@ -43,6 +45,7 @@ class Token:
     poison: dict[str, int] = field(default_factory=dict)
     accepted_slice: int = NEVER
     accepted_ids: tuple[str, ...] = ()
+    refused: Told = NOTHING_TOLD
 
     def copy(self) -> Token:
         """A token that changes of this one do not reach."""
@@ -55,6 +58,7 @@ class Token:
             dict(self.poison),
             self.accepted_slice,
             self.accepted_ids,
+            self.refused,
         )
 
     def encoded(self) -> bytes:
@@ -73,7 +77,8 @@ class Token:
                 msg = f"{where}: the token has version {version}, this code reads {TOKEN_VERSION}; use the release that wrote it"
                 raise StateMismatchError(msg)
             slice_, ids = tree.pop("accepted")
-            token = cls(**tree, accepted_slice=slice_, accepted_ids=tuple(ids))
+            count, digest = tree.pop("refused", NOTHING_TOLD)
+            token = cls(**tree, accepted_slice=slice_, accepted_ids=tuple(ids), refused=(count, digest))
             sound = zlib.crc32(_canonical(token._tree())) == crc
         except (ValueError, KeyError, TypeError, AttributeError):
             sound = False
@@ -95,6 +100,7 @@ class Token:
             "slices": self.slices,
             "poison": self.poison,
             "accepted": [self.accepted_slice, list(self.accepted_ids)],
+            **({"refused": list(self.refused)} if self.refused != NOTHING_TOLD else {}),
         }
 
 

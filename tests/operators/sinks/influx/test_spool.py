@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from operators.sinks.influx.dead_letters import DAMAGED, DeadLetterFile, RefusedPoint, read
+from operators.sinks.influx.dead_letters import DAMAGED, DeadLetterFile, DeadLetterQueue, read
 from operators.sinks.influx.lines import Lines
 from operators.sinks.influx.records import HEADER_BYTES, SUFFIX
 from operators.sinks.influx.spool import SMALLEST_SEGMENT, NoRoomError, Spool
 from schemas.errors import InfluxError, RefusedError
+from schemas.refused_point import NOTHING_TOLD, RefusedPoint
 
 ROOMY = 1 << 30
 
@@ -259,15 +260,45 @@ def test_a_full_disk_is_waited_for_and_nothing_half_written_stays(small_disk: Pa
     spool.close()
 
 
+POINTS = [RefusedPoint("INFLUX_REFUSED", "422: ü", 'm,t=ü x="1" 1'.encode()), RefusedPoint(DAMAGED, "bytes", b"\xff\xfe\x00")]
+THIRD = RefusedPoint("INFLUX_REFUSED", "after", b"m x=2 2")
+
+
 def test_dead_letters_are_kept_once_and_read_back(tmp_path: Path) -> None:
-    told: list[RefusedPoint] = []
     path = tmp_path / "dead-letters.jsonl"
-    points = [RefusedPoint("INFLUX_REFUSED", "422: ü", 'm,t=ü x="1" 1'.encode()), RefusedPoint(DAMAGED, "bytes", b"\xff\xfe\x00")]
-    assert DeadLetterFile(path, told.append).add(points) == 2
-    assert DeadLetterFile(path, told.append).add([*points, *points]) == 0
-    assert read(path) == told == points
+    assert DeadLetterFile(path).add(POINTS) == 2
+    assert DeadLetterFile(path).add([*POINTS, *POINTS]) == 0
+    assert read(path) == POINTS
+    torn(path)
+    assert DeadLetterFile(path).add([THIRD]) == 1
+    assert read(path) == [*POINTS, THIRD]
+
+
+def torn(path: Path) -> None:
+    """A process was killed while it wrote a dead letter."""
     with path.open("ab") as file:
         file.write(json.dumps({"reason": "INFLUX_REFUSED", "detail": "cut off", "line": "m x=1 1"}).encode()[:-9])
-    third = RefusedPoint("INFLUX_REFUSED", "after", b"m x=2 2")
-    assert DeadLetterFile(path).add([third]) == 1
-    assert read(path) == [*points, third]
+
+
+def test_dead_letters_are_given_on_in_their_order_from_where_they_were_told(tmp_path: Path) -> None:
+    path = tmp_path / "dead-letters.jsonl"
+    queue = DeadLetterQueue(path)
+    assert queue.after(NOTHING_TOLD, 9) == ([], NOTHING_TOLD)
+    DeadLetterFile(path).add(POINTS)
+    first, told = queue.after(NOTHING_TOLD, 1)
+    rest, all_told = queue.after(told, 9)
+    assert [*first, *rest] == POINTS
+    torn(path)
+    assert queue.after(all_told, 9) == ([], all_told)
+    DeadLetterFile(path).add([THIRD])
+    assert queue.after(all_told, 9)[0] == [THIRD]
+    assert DeadLetterQueue(path).after(told, 9)[0] == [POINTS[1], THIRD]
+
+
+def test_dead_letters_of_another_file_than_was_told_are_all_given_on(tmp_path: Path) -> None:
+    told = (0, "")
+    for name, points in {"first": [*POINTS, THIRD], "another": [THIRD, *POINTS], "put back": POINTS}.items():
+        path = tmp_path / name
+        DeadLetterFile(path).add(points)
+        given, told = DeadLetterQueue(path).after(told, 9)
+        assert given == points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from operators.sinks.influx.dead_letters import read
 from operators.sinks.influx.measurements import MEASUREMENTS
 from operators.sinks.influx.writer import SPOOL_COMPONENT
 from operators.timeline.live import Live
-from schemas.errors import InfluxError
+from schemas.errors import DrainedError
 from schemas.instruments import InstrumentList
 from schemas.tables import Rows
 
@@ -322,10 +323,11 @@ def test_a_process_that_is_asked_to_end_does_not_wait_for_room(own_influx: Any, 
     held = held_by(own_influx())
     settings = held.settings.model_copy(update={"influx": held.settings.influx.model_copy(update={"url": "http://127.0.0.1:9"})})
     writer = writer_for(settings, spool_max_mb=1)
-    writer._draining = lambda: True
+    writer._drain.ask(signal.SIGTERM)
     writer.write(made.many(20_000))
-    with pytest.raises(InfluxError, match="asked to end while the flow waits: .*Nothing is lost"):
+    with pytest.raises(DrainedError, match="asked to end while the flow waits: .*Nothing is lost") as told:
         writer.pass_on()
+    assert told.value.exit_code == 128 + signal.SIGTERM
     assert writer.finish(60) > 0
 
 
