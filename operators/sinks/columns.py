@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.sinks.decimals import from_decimals, to_decimals
-from operators.sinks.kernels import MAX_DIGITS, write_ids
+from operators.sinks.kernels import CHUNK, MAX_DIGITS, write_ids
 from operators.sinks.layout import LAYOUTS, NO_SYMBOL, OWN_CODES, SCALE, Codebook, Column, KeyColumn, Kind
 from schemas.errors import LakeError
 from schemas.instruments import Instrument, InstrumentList
 from schemas.tables import HASHED_TABLES, TABLES
-from schemas.ticks import shard_key, shard_of
+from schemas.ticks import rows_joined, shard_key, shard_of
 
 FORM_VERSION: Final = 1
 UNKNOWN_SYMBOL: Final = "#"
@@ -123,7 +123,7 @@ class Columns:
         """One Arrow table of the rows of `groups`, in their order."""
         layout = LAYOUTS[table]
         parts = [a for _, a, _ in groups]
-        rows = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, TABLES[table]), *parts])
+        rows = parts[0] if len(parts) == 1 else rows_joined([np.empty(0, TABLES[table]), *map(np.ascontiguousarray, parts)])
         counts = np.array([a.size for a in parts], np.int64)
         keys = [key for key, _, _ in groups]
         columns: dict[str, Any] = {"id": self._ids(table, keys, counts, rows["n"])}
@@ -142,7 +142,7 @@ class Columns:
             columns[name] = pa.array(np.ascontiguousarray(rows[name]))
         for column in layout.columns:
             if column.kind is Kind.ORDER_ID:
-                columns[column.name] = self._order_ids(keys, place, rows[column.field])
+                columns[column.name] = _numbered([f"{self.deployment}-{key}-" for key in keys], counts, rows[column.field])
             else:
                 columns[column.name] = self._shown(table, column, rows[column.field], symbol)
         if table in HASHED_TABLES:
@@ -181,18 +181,7 @@ class Columns:
         return keys, rows, which, digests
 
     def _ids(self, table: str, keys: Sequence[str], counts: Ints, n: Ints) -> Any:
-        prefixes = [self.id_prefix(table, key).encode() for key in keys]
-        ends = np.cumsum([len(p) for p in prefixes], dtype=np.int64)
-        room = int(np.dot([len(p) + MAX_DIGITS for p in prefixes], counts)) if keys else 0
-        offsets = np.zeros(n.size + 1, np.int32)
-        out = np.empty(room, np.uint8)
-        joined = np.frombuffer(b"".join(prefixes), np.uint8)
-        used = write_ids(joined, ends, np.cumsum(counts), np.ascontiguousarray(n), offsets, out)
-        return pa.Array.from_buffers(pa.string(), n.size, [None, pa.py_buffer(offsets), pa.py_buffer(out[:used])])
-
-    def _order_ids(self, keys: Sequence[str], place: Ints, order_n: Ints) -> Any:
-        named = [f"{self.deployment}-{keys[p]}-{n}" for p, n in zip(place.tolist(), order_n.tolist(), strict=True)]
-        return pa.array(named, pa.string())
+        return _numbered([self.id_prefix(table, key) for key in keys], counts, n)
 
     def _exponent(self, column: Column, symbol: Ints) -> Ints | int:
         if column.kind is Kind.PRICE:
@@ -290,6 +279,18 @@ class Columns:
 def _taken(names: Sequence[str | None], which: Ints) -> Any:
     """A string column: for each row one of `names`."""
     return pa.array(names, pa.string()).take(pa.array(which))
+
+
+def _numbered(texts: Sequence[str], counts: Ints, n: Ints) -> Any:
+    """A string column: for as many rows as `counts` says of each text, the text and the row's n >= 0."""
+    prefixes = [text.encode() for text in texts]
+    ends = np.cumsum([len(p) for p in prefixes], dtype=np.int64)
+    room = int(np.dot([len(p) + MAX_DIGITS for p in prefixes], counts)) if prefixes else 0
+    offsets = np.zeros(n.size + 1, np.int32)
+    out = np.empty(room + CHUNK, np.uint8)
+    joined = np.frombuffer(b"".join(prefixes), np.uint8)
+    used = write_ids(joined, ends, np.cumsum(counts), np.ascontiguousarray(n), offsets, out)
+    return pa.Array.from_buffers(pa.string(), n.size, [None, pa.py_buffer(offsets), pa.py_buffer(out[:used])])
 
 
 def _records(a: npt.NDArray[Any]) -> Any:

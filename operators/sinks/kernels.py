@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 MAX_DIGITS = 20
 """Longest decimal form of a non-negative int64, with room to spare."""
+CHUNK = 32
+"""Bytes that are copied at once: a fixed length is one or two machine instructions, and what is too much the next row overwrites."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -22,31 +24,58 @@ def write_ids(
     """Writes prefix + decimal digits of n, row after row, and returns how many bytes were written.
 
     `prefixes`: all prefixes joined, the g-th ending at `prefix_ends[g]`; rows before `group_ends[g]` (and not of an earlier
-    group) have the g-th prefix; `n` >= 0; `offsets` int32 (rows + 1,) is filled as Arrow wants it; `out` is long enough.
+    group) have the g-th prefix; `n` >= 0; `offsets` int32 (rows + 1,) is filled as Arrow wants it; `out` is long enough, with
+    CHUNK bytes to spare.
     """
-    digits = np.empty(MAX_DIGITS, np.uint8)
+    longest = 0
+    begin = 0
+    for g in range(prefix_ends.size):
+        longest = max(longest, prefix_ends[g] - begin)
+        begin = prefix_ends[g]
+    text = np.empty(longest + MAX_DIGITS + CHUNK, np.uint8)
     at = 0
     row = 0
     begin = 0
     offsets[0] = 0
     for g in range(group_ends.size):
-        end = prefix_ends[g]
+        head = prefix_ends[g] - begin
+        text[:head] = prefixes[begin : prefix_ends[g]]
+        begin = prefix_ends[g]
+        width = 0
+        before = -1
         while row < group_ends[g]:
-            for i in range(begin, end):
-                out[at] = prefixes[i]
-                at += 1
             v = n[row]
-            d = 0
-            while True:
-                digits[d] = 48 + v % 10
-                d += 1
-                v //= 10
-                if v == 0:
-                    break
-            for i in range(d - 1, -1, -1):
-                out[at] = digits[i]
-                at += 1
+            if v == before + 1 and width > 0 and text[width - 1] != 57:
+                text[width - 1] += 1  # mostly the number runs up by one, and only its last digit changes
+            else:
+                width = head + write_digits(v, text[head:])
+            before = v
+            for c in range(0, width, CHUNK):
+                copy_chunk(text, c, out, at + c)
+            at += width
             row += 1
             offsets[row] = at
-        begin = end
     return at
+
+
+@numba.njit(nogil=True, cache=True)
+def write_digits(v: int, text: npt.NDArray[np.uint8]) -> int:
+    """The decimal digits of v >= 0 at the beginning of `text`; how many there are."""
+    digits = 1
+    rest = v // 10
+    while rest > 0:
+        digits += 1
+        rest //= 10
+    for i in range(digits - 1, -1, -1):
+        text[i] = 48 + v % 10
+        v //= 10
+    return digits
+
+
+@numba.njit(nogil=True, cache=True)
+def copy_chunk(text: npt.NDArray[np.uint8], begin: int, out: npt.NDArray[np.uint8], at: int) -> None:
+    """Copies CHUNK bytes of `text` from `begin` on to `out` from `at` on. Unsigned places: none counts from the end."""
+    source = np.uint64(begin)
+    target = np.uint64(at)
+    for i in range(np.uint64(CHUNK)):
+        out[target + i] = text[source + i]
