@@ -2,8 +2,8 @@
 
 The clock of one order starts when the last message was in the log that its decision needed: the first of each partition that goes beyond
 the deciding slice, in the slowest partition. So the wait for the slice to end, a setting, is not in it; the note tells it. It stops
-where the order was handed to the producer (`produced`, the message's own time), and where a reader of committed messages had it
-(`committed`). Times of messages are whole milliseconds.
+where the order was in the log (`produced`), and where a reader of committed messages had it (`committed`). Times of messages are the
+broker's, in whole milliseconds.
 """
 
 from __future__ import annotations

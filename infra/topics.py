@@ -11,6 +11,7 @@
 
 A topic that is there with another number of partitions, another cleanup policy or another replication is refused before anything is
 changed: keys would stand in other partitions, or messages would vanish. Retention and the largest message are brought to what is declared.
+Messages get the broker's time, so that a client whose clock is wrong can neither be refused nor have its messages deleted as too old.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "retention.bytes": "-1",
+            "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(self.max_message_bytes),
             "min.insync.replicas": str(max(1, self.replication - 1)),
             **(_COMPACTED if self.cleanup == "compact" else {}),

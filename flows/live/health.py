@@ -2,7 +2,7 @@
 
 - `GET /health`: 200 while the process answers at all.
 - `GET /ready`: 200 where all it needs from outside was reached and the watermark moves or need not; 503 otherwise. Both say in JSON how
-  it stands, why, and each component's status.
+  it stands, why, and each component's status. The component `clock` says where the machine's clock cannot be right; nothing hangs on it.
 - `GET /metrics`: Prometheus's text, or OpenMetrics where it is asked for (flows/live/metrics.py).
 
 It listens on `health.host`, by default only on this machine; there is no password, and nothing secret in what it says. With port 0 the
@@ -25,6 +25,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from flows.live.clock import Clock
 from flows.live.metrics import LiveMetrics
 from flows.live.watchdog import Progress, Standing, Watchdog
 from operators.timeline.live import OK, Live
@@ -78,6 +79,7 @@ class HealthServer:
     def __init__(self, live: Live, progress: Progress, host: str, port: int, deployment: str, flow: str) -> None:
         self._live = live
         self._progress = progress
+        self._clock = Clock(live)
         self._labels = {"deployment": deployment, "flow": flow}
         self._registry = CollectorRegistry()
         self._registry.register(LiveMetrics(live, progress, deployment, flow))
@@ -136,6 +138,7 @@ class HealthServer:
         finding = self._progress.look()
         components = list(live.components.values())
         now = live.now_s()
+        clock = self._clock.look()
         apart = [f"{c.name}: {c.why}" for c in components if c.status is not OK]
         return {
             **self._labels,
@@ -144,7 +147,10 @@ class HealthServer:
             "reasons": list(dict.fromkeys((*apart, *finding.why))),
             "done_slice": live.done_slice,
             "waiting_for": sorted(live.waiting_for.copy()),
-            "components": {c.name: {"status": c.status, "why": c.why, "for_s": round(now - c.since_s, 1)} for c in components},
+            "components": {
+                **{c.name: {"status": c.status, "why": c.why, "for_s": round(now - c.since_s, 1)} for c in components},
+                "clock": {"status": clock.status, "why": clock.why},
+            },
         }
 
 
