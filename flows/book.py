@@ -25,8 +25,8 @@ from operators.book.operator import book
 from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import ACCOUNT_TABLES
 from operators.sources.kafka import MessageStream, published
+from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
-from operators.sources.kafka.position import POSITION_VERSION
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.stage import shard_places
 from schemas.order_wire import BookTurn, decode_venue_turn
@@ -91,16 +91,27 @@ def wire(process: Process, options: Options) -> Wired:
         return decided_noted(live, item)
 
     flow = Dataflow(NAME)
-    slices = poison_apart("sound_slices", op.input("slices", flow, source("slices", SLICES, range(settings.partitions), said, reached)))
-    reports = poison_apart("sound_reports", op.input("reports", flow, source("reports", REPORTS, (0,), told)))
-    control = op.input("control", flow, command_source(process, ended))
+    sources = op.input(
+        "topics",
+        flow,
+        JoinedSource(
+            {
+                "slices": source("slices", SLICES, range(settings.partitions), said, reached),
+                "reports": source("reports", REPORTS, (0,), told),
+                "control": command_source(process, ended),
+            }
+        ),
+    )
+    slices = poison_apart("sound_slices", from_source("slices", sources, "slices"))
+    reports = poison_apart("sound_reports", from_source("reports", sources, "reports"))
+    control = from_source("control", sources, "control")
     accounts: dict[str, Any] = {}
     decided = book("book", slices.trues, reports.trues, control, settings.account.id, shards, book_of, credit, meters, accounts)
     results = op.map("noted", decided, noted)
     outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES)
     outlets.connect(results, slices.trues, [slices.falses, reports.falses])
     steps = {
-        **{f"{NAME}.{step}": POSITION_VERSION for step in ("slices", "reports", "control")},
+        f"{NAME}.topics": JoinedSource.version,
         f"{NAME}.book.stage": BookStage.version,
         **outlets.steps(NAME),
     }

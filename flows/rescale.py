@@ -2,11 +2,12 @@
 
 What belongs to which tick partition:
 
-- the source of ticks keeps its state by partition (operators/sources/kafka/position.py);
+- the source of ticks keeps its state by partition (operators/sources/kafka/position.py), with that of the leaders' ticks which it reads for
+  the followers there;
 - a stage's key is a shard, `s07`, and shard s is fed by partition s % P alone;
 - a sink's part is named by its partition, `0003`;
-- what is read and gated of the leaders of other partitions, on behalf of the followers in this one, is named `p3` and `p3.s45`; a
-  process has these steps only where it has followers.
+- what is gated of the leaders, on behalf of the followers in this partition, is named `p3.s45`; a process has that step only where it has
+  followers.
 
 Whatever else a store holds belongs to no partition, and such a flow is not rescaled. Each state comes from its own resume point:
 partitions share nothing, so those of different folders need not agree.
@@ -36,9 +37,9 @@ from schemas.errors import RefusedError, SavepointError, StateMismatchError, Usa
 RESCALED: Final = "rescaled.json"
 TOPIC: Final = "ticks"
 _SHARD: Final = re.compile(r"s(\d+)")
-_PART: Final = re.compile(r"p?(\d+)(\.s\d+)?")
+_PART: Final = re.compile(r"(\d+)|p(\d+)\.s\d+")
 LEADERS: Final = ".leaders"
-"""How the steps of the leaders' ticks end."""
+"""How the step of the leaders' gates ends."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _partition_of(state: StoredState, p_count: int) -> int | None:
     shard, part = _SHARD.fullmatch(state.key), _PART.fullmatch(state.key)
     if shard:
         return int(shard[1]) % p_count
-    return int(part[1]) if part else None
+    return int(part[1] or part[2]) if part else None
 
 
 def _held(path: Path, state: StoredState) -> dict[int, dict[str, Any]]:

@@ -3,8 +3,8 @@
     ticks ---- gate --------- features - encode - infer - decode ---- what the shards say
     leaders' ticks - gate ---/
 
-The leaders' ticks are read and gated once for the followers in each partition: nothing that the process knows of one partition hangs on
-another, so partitions can be moved to other processes with their state (flows/rescale.py).
+The leaders' ticks, of any partition, come from the same source. They are gated for the followers in each partition apart: nothing that the
+process knows of one partition hangs on another, so partitions can be moved to other processes with their state (flows/rescale.py).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from operators.quality.stage import QualityStage
 from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import Start, TickStream, published
-from operators.sources.kafka.leads import LeadSource
-from operators.sources.kafka.operator import KafkaSource, poison_apart
+from operators.sources.kafka.operator import KafkaSource, leads_apart, poison_apart
 from operators.sources.kafka.position import POSITION_VERSION
 from operators.spiking import load_model
 from operators.timeline.control import Credit, Meters
@@ -78,11 +77,11 @@ class Owned:
 
 
 class Progress:
-    """Notes up to where all shards have spoken: for the sources' credit, and for whoever watches the process."""
+    """Notes up to where all shards have spoken: for the source's credit, and for whoever watches the process."""
 
-    def __init__(self, shards: Sequence[int], credits_: Sequence[Credit], live: Live) -> None:
+    def __init__(self, shards: Sequence[int], credit: Credit, live: Live) -> None:
         self._said = dict.fromkeys(shards, -1)
-        self._credits = tuple(credits_)
+        self._credit = credit
         self._live = live
 
     def note(self, out: SliceOut) -> None:
@@ -90,20 +89,18 @@ class Progress:
         self._said[out.shard] = out.hi
         k = min(self._said.values())
         if k >= 0:
-            for credit in self._credits:
-                credit.done(k)
+            self._credit.done(k)
             self._live.done(k)
 
 
 def build(
     owned: Owned,
     ticks: Source[Any],
-    leaders: Source[Any] | None,
     sink: Sink[Any],
     progress: Progress,
     meters: Meters,
 ) -> Dataflow:
-    """The flow over a source of `(shard key, TickBatch | Mark | Poison)` and one of the leaders' ticks (operators/sources/kafka/leads.py).
+    """The flow over a source of ticks with leaders (operators/sources/kafka/ticks.py).
 
     `sink` takes `(shard key or place in the log, SliceOut | Poison)`, a SliceOut without its ticks.
     """
@@ -111,8 +108,9 @@ def build(
     partitions = stages.settings.partitions
     flow = Dataflow(NAME)
     read = poison_apart("sound", op.input("ticks", flow, ticks))
-    leading = op.input("leaders", flow, leaders) if leaders is not None else None
-    gated = gate_apart("gate", read.trues, leading, owned.places, owned.leading_places, partitions, stages.quality, meters)
+    ticks_of = leads_apart("leaders", read.trues)
+    leading = ticks_of.trues if owned.leaders else None
+    gated = gate_apart("gate", ticks_of.falses, leading, owned.places, owned.leading_places, partitions, stages.quality, meters)
     slices = said(stages, owned.places, gated, meters)
 
     def told(item: tuple[str, SliceOut]) -> tuple[str, SliceOut]:
@@ -125,7 +123,7 @@ def build(
 
 def steps(sink_version: int, leaders: bool) -> dict[str, int]:
     """The flow's stateful steps with their state versions."""
-    led = {f"{NAME}.leaders": POSITION_VERSION, f"{NAME}.gate.leaders": QualityStage.version} if leaders else {}
+    led = {f"{NAME}.gate.leaders": QualityStage.version} if leaders else {}
     return {
         f"{NAME}.ticks": POSITION_VERSION,
         f"{NAME}.gate.stage": QualityStage.version,
@@ -150,23 +148,11 @@ def wire(process: Process, options: Options) -> Wired:
     instruments = published(settings, process.drain, live)
     owned = Owned(Stages(settings, instruments, load_model(options.model)), options.partitions)
     credit = process.credit()
-    leads_credit = {p: process.credit() for p in owned.leaders}
-
-    def source(step: str, shards: Sequence[int], partitions: Sequence[int], credit_: Credit, live_: Live) -> KafkaSource:
-        stream = TickStream(settings, instruments, shards, partitions, live_)
-        name = f"{process.client}.{step}"
-        return KafkaSource(step, settings, name, stream, process.drain, credit_, process.meters, live_, options.start)
-
-    ticks = source("ticks", tuple(owned.places), options.partitions, credit, live)
-    leaders = LeadSource(
-        {
-            p: source("leaders", shards, sorted({s % settings.partitions for s in shards}), leads_credit[p], Live())
-            for p, shards in owned.leaders.items()
-        }
-    )
+    stream = TickStream(settings, instruments, tuple(owned.places), options.partitions, live, owned.leaders)
+    name = f"{process.client}.ticks"
+    ticks = KafkaSource("ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start)
     sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live)
-    progress = Progress(tuple(owned.places), (credit, *leads_credit.values()), live)
-    flow = build(owned, ticks, leaders if owned.leaders else None, sink, progress, process.meters)
+    flow = build(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
     return Wired(flow, steps(KafkaSink.version, bool(owned.leaders)), lambda: ticks.finished)
 
 

@@ -20,8 +20,8 @@ from operators.quality.stage import QualityStage
 from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import MessageStream, Start, TickStream, published
+from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
-from operators.sources.kafka.position import POSITION_VERSION
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.live import Live
 from operators.timeline.stage import ShardPlace, shard_places
@@ -74,16 +74,16 @@ def wire(process: Process, options: Options) -> Wired:
     turns = MessageStream(REQUESTS, (0,), asked, ended)
     requests = KafkaSource("requests", settings, f"{process.client}.requests", turns, drain, process.credit(), meters, Live())
     flow = Dataflow(NAME)
-    sound = poison_apart("sound_ticks", op.input("ticks", flow, ticks))
-    read = poison_apart("sound_requests", op.input("requests", flow, requests))
+    sources = op.input("topics", flow, JoinedSource({"ticks": ticks, "requests": requests}))
+    sound = poison_apart("sound_ticks", from_source("ticks", sources, "ticks"))
+    read = poison_apart("sound_requests", from_source("requests", sources, "requests"))
     gated = gate_apart("gate", sound.trues, None, places, {}, settings.partitions, gate_of, meters)
     logics: dict[str, Any] = {}
     reports = op.map("noted", venue("venue", gated, read.trues, venue_of, credit, meters, logics), noted)
     sink = KafkaSink(settings, instruments, "venue", live=live)
     op.output("kafka", op.merge("everything", reports, read.falses), sink)
     steps = {
-        f"{NAME}.ticks": POSITION_VERSION,
-        f"{NAME}.requests": POSITION_VERSION,
+        f"{NAME}.topics": JoinedSource.version,
         f"{NAME}.gate.stage": QualityStage.version,
         f"{NAME}.venue.stage": VenueStage.version,
         f"{NAME}.kafka": KafkaSink.version,

@@ -104,6 +104,11 @@ def shard_key(shard: int) -> str:
     return f"s{shard:02d}"
 
 
+def lead_key(partition: int, shard: int) -> str:
+    """The Bytewax key of a leading shard read on behalf of the followers in one partition, such as `p3.s45`."""
+    return f"p{partition}.{shard_key(shard)}"
+
+
 @dataclass(frozen=True, slots=True)
 class TickBatch:
     """Ticks of one shard as read from one partition, in the partition's order.

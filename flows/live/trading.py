@@ -19,8 +19,8 @@ from operators.quality.operator import gate
 from operators.quality.stage import QualityStage
 from operators.sinks import RunFolder
 from operators.sources.kafka import Start, TickStream, feeds_of, published
+from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
-from operators.sources.kafka.position import POSITION_VERSION
 from operators.spiking import load_model
 from operators.timeline.live import Live
 from schemas.order_wire import BookTurn
@@ -53,19 +53,19 @@ def wire(process: Process, options: Options) -> Wired:
         return AccountStage(instruments, settings, stages.shards, before.log, before.decided)
 
     flow = Dataflow(NAME)
-    read = poison_apart("sound", op.input("ticks", flow, ticks))
+    sources = op.input("topics", flow, JoinedSource({"ticks": ticks, "control": commands}))
+    read = poison_apart("sound", from_source("ticks", sources, "ticks"))
     feeds = feeds_of(stages.shards, settings.partitions)
     gated = gate("gate", read.trues, stages.places, feeds, stages.quality, meters)
     slices = said(stages, stages.places, gated, meters)
-    control = op.input("control", flow, commands)
+    control = from_source("control", sources, "control")
     accounts: dict[str, Any] = {}
     results = account(
         "account", slices, settings.account.id, stages.shards, account_of, credit, meters, accounts, control, tells_turns=True
     )
     outlets.connect(op.map("noted", results, lambda item: decided_noted(live, item)), slices, [read.falses])
     steps = {
-        f"{NAME}.ticks": POSITION_VERSION,
-        f"{NAME}.control": POSITION_VERSION,
+        f"{NAME}.topics": JoinedSource.version,
         f"{NAME}.gate.stage": QualityStage.version,
         **thinking_steps(NAME),
         f"{NAME}.account.stage": AccountStage.version,

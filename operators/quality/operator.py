@@ -19,7 +19,7 @@ from operators.timeline.lift import lift
 from operators.timeline.logic import Lifted
 from operators.timeline.stage import ShardPlace
 from schemas.ranges import OWN, GatedRange, LeadSeries
-from schemas.ticks import TICK_V1, Mark, TickBatch, read_only, rows_at, rows_joined, shard_key
+from schemas.ticks import TICK_V1, Mark, TickBatch, lead_key, read_only, rows_at, rows_joined, shard_key
 
 
 def cut_batch(batch: TickBatch, k: int) -> tuple[TickBatch | None, TickBatch | None]:
@@ -155,11 +155,6 @@ def followers_of(places: Mapping[int, ShardPlace]) -> dict[int, list[str]]:
 def followed(path: LeadSeries, followers: Mapping[int, list[str]]) -> list[tuple[str, Any]]:
     """A leader's path under the key of each shard that follows it."""
     return [(key, (key, path.symbol, path)) for key in followers.get(path.symbol, ())]
-
-
-def lead_key(partition: int, shard: int) -> str:
-    """The key of a leading shard's gate on behalf of the followers in one partition, such as `p3.s45`."""
-    return f"p{partition}.{shard_key(shard)}"
 
 
 @operator

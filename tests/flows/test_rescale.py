@@ -179,13 +179,13 @@ def test_the_new_folders_hold_their_partitions_state_and_nothing_else(tmp_path: 
         assert RunFolder(tmp_path / name).identity() == IDENTITY
 
 
-def test_what_is_read_for_the_followers_in_a_partition_goes_with_it_and_its_steps_only_there(tmp_path: Path) -> None:
-    """Partition 1 follows leaders in 0 and 2, 3 follows one in 2; the new folder without followers lacks the leaders' steps."""
-    leading = {"signals.leaders": 1, "signals.gate.leaders": 1}
+def test_what_is_read_for_the_followers_in_a_partition_goes_with_it_and_their_step_only_there(tmp_path: Path) -> None:
+    """Partition 1 follows leaders in 0 and 2, 3 follows one in 2; the new folder without followers lacks the step of the leaders' gates."""
+    leading = {"signals.gate.leaders": 1}
+    entries = {p: {"offset": 7, "leaders": led} for p, led in ((1, {"0": {"offset": 3}, "2": {"offset": 4}}), (3, {"2": {"offset": 5}}))}
+    entries |= {p: {"offset": 7} for p in (0, 2)}
     states = [
-        StoredState.of("signals.ticks", "ticks", position("ticks", 1, {p: {"offset": 7} for p in range(P)})),
-        StoredState.of("signals.leaders", "p1", position("ticks", 1, {0: {"offset": 3}, 2: {"offset": 4}})),
-        StoredState.of("signals.leaders", "p3", position("ticks", 1, {2: {"offset": 5}})),
+        StoredState.of("signals.ticks", "kafka", position("ticks", 1, entries)),
         StoredState.of("signals.gate.leaders", "p1.s04", {"k": 1}),
         StoredState.of("signals.gate.leaders", "p3.s02", {"k": 2}),
     ]
@@ -195,9 +195,9 @@ def test_what_is_read_for_the_followers_in_a_partition_goes_with_it_and_its_step
     write_json(old / "settings.json", {"partitions": P})
     rescale(plan(tmp_path, ["old"], a=[0, 2], b=[1], c=[3]))
     held = {name: {(s.step, s.key): s.value() for s in read_store(tmp_path / name / "recovery").states} for name in "abc"}
-    assert [k for k in held["a"] if k[0] != "signals.ticks"] == []
-    assert held["b"]["signals.leaders", "p1"] == position("ticks", 1, {0: {"offset": 3}, 2: {"offset": 4}})
-    assert held["c"].keys() == {("signals.ticks", "ticks"), ("signals.leaders", "p3"), ("signals.gate.leaders", "p3.s02")}
+    assert held["a"] == {("signals.ticks", "kafka"): position("ticks", 1, {p: entries[p] for p in (0, 2)})}
+    assert held["b"] == {("signals.ticks", "kafka"): position("ticks", 1, {1: entries[1]}), ("signals.gate.leaders", "p1.s04"): {"k": 1}}
+    assert held["c"] == {("signals.ticks", "kafka"): position("ticks", 1, {3: entries[3]}), ("signals.gate.leaders", "p3.s02"): {"k": 2}}
     assert read_store(tmp_path / "a" / "recovery").steps == STEPS
     assert read_store(tmp_path / "b" / "recovery").steps == {**STEPS, **leading}
     rescale(plan(tmp_path, ["a", "b", "c"], whole=range(P)))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError
@@ -72,9 +72,11 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
     until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
     value: bytes | None = None
     try:
-        reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        # asked first, so that it is connected when it begins to fetch: else it looks for the partition's leader half a second later
+        low, _ = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=kafka.answer_timeout_s, cached=False)
+        reader.assign([TopicPartition(topic, 0, low)])
         while True:
-            for m in reader.consume(10_000, 0.05):
+            for m in reader.consume(10_000, 0.01):
                 error = m.error()
                 if error is None:
                     if m.key() == key:

@@ -273,8 +273,9 @@ class Transactions:
             try:
                 if mine:
                     self._refuse_other(self._read_token(settled=False))
-                self._acquire()
+                self._connect()
                 check_topics(self._producer, self._settings, self._topics)
+                self._acquire()
                 token = self._read_token(settled=True)
             except KafkaException as e:
                 cause = cause_of(e)
@@ -287,11 +288,15 @@ class Transactions:
                     self._refuse_other(token)
                 return token
 
-    def _acquire(self) -> None:
-        """Fences whoever had the transactional id. An attempt that is not answered goes on in the client: only that one is asked again."""
+    def _connect(self) -> None:
+        """Makes the producer where there is none. Asked for topics first, it has a connection when it takes the id over; without one the
+        client would wait half a second before it looks for the coordinator again."""
         if not self._held:
             self._producer = producer_of(self._settings, self._id)
             self._held, self._initialised = True, False
+
+    def _acquire(self) -> None:
+        """Fences whoever had the transactional id. An attempt that is not answered goes on in the client: only that one is asked again."""
         if not self._initialised:
             self._producer.init_transactions(self._kafka.answer_timeout_s)
             self._initialised = True

@@ -44,7 +44,7 @@ Offsets = Callable[[Any, float], Mapping[int, int]]
 class TopicLog:
     """The log of some partitions of a topic. `name`: who reads, for the broker; `count`: partitions that the topic must have.
 
-    `shown_as`: how a partition is named in `live`.
+    `shown`: how a partition is named in `live`; by default its number, and those that are not in it are not shown.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TopicLog:
         partitions: Sequence[int],
         count: int,
         live: Live,
-        shown_as: Callable[[int], str] = str,
+        shown: Mapping[int, str] | None = None,
     ) -> None:
         self.topic = kafka.topic(topic)
         self.partitions = tuple(partitions)
@@ -63,7 +63,7 @@ class TopicLog:
         self._name = name
         self._count = count
         self._live = live
-        self._shown_as = shown_as
+        self._shown = {p: str(p) for p in self.partitions} if shown is None else dict(shown)
         self._outage = Outage(kafka, live)
         self._consumer: Consumer | None = None
         self._watch: Watch | None = None
@@ -163,7 +163,8 @@ class TopicLog:
         self._stopped.add(partition)
         self._queues[partition].clear()
         self._queued_bytes[partition] = 0
-        self._live.lag(self._shown_as(partition), 0)
+        if partition in self._shown:
+            self._live.lag(self._shown[partition], 0)
         if self._consumer is not None and partition not in self._paused:
             self._pause(self._consumer, partition)
 
@@ -204,8 +205,8 @@ class TopicLog:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             self._read_to[p] = max(self._read_to[p], m.offset())
-            if not self._queues[p] and p not in self._stopped:
-                self._live.waiting(self._shown_as(p))
+            if p in self._shown and not self._queues[p] and p not in self._stopped:
+                self._live.waiting(self._shown[p])
             return
         if code in _OUT_OF_RANGE:
             self._explain(p)
@@ -248,13 +249,13 @@ class TopicLog:
 
     def _show(self, client: Consumer) -> None:
         self._show_at_s = time.monotonic() + _SHOWN_EVERY_S
-        for p in self.partitions:
+        for p, name in self._shown.items():
             if p in self._stopped:
                 continue
             _, high = client.get_watermark_offsets(TopicPartition(self.topic, p), cached=True)
             if high >= 0:
                 behind = high - self.position(p)
                 if behind > 0:
-                    self._live.lag(self._shown_as(p), behind)
+                    self._live.lag(name, behind)
                 else:
-                    self._live.waiting(self._shown_as(p))
+                    self._live.waiting(name)

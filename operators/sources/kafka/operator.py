@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -29,14 +30,14 @@ _SOON: Final = timedelta(milliseconds=1)
 _AWAY: Final = timedelta(milliseconds=50)
 
 
-class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
+class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
+    """The only part of a source."""
+
     def __init__(self, source: KafkaSource, resume: dict[int, dict[str, Any]] | None) -> None:
         s = self._source = source
         self._stream = s.stream
-        self._offsets = None if resume is None else {p: int(state["offset"]) for p, state in resume.items()}
+        self._offsets = None if resume is None else self._stream.restore(resume)
         self._untouched = resume
-        for p, state in (resume or {}).items():
-            self._stream.restore(p, state)
         self._log = TopicLog(
             s.settings.kafka,
             s.name,
@@ -44,7 +45,7 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
             self._stream.partitions,
             partitions_of(self._stream.topic, s.settings),
             s.live,
-            s.shown_as,
+            {p: s.shown_as(p) for p in self._stream.owned},
         )
         self._meter = s.meters.new(s.step)
         self._placed = False
@@ -88,13 +89,16 @@ class _KafkaPart(StatefulSourcePartition[Keyed, bytes]):
         return self._awake
 
     def snapshot(self) -> bytes:
+        return sealed(self.position())
+
+    def position(self) -> dict[str, Any]:
         """By partition where it is; before the broker was reached the first time, what was resumed from or nothing at all."""
         stream, log = self._stream, self._log
         self._source.live.epoch_began(self._source.step)
         if not self._placed:
-            return sealed(position(stream.topic, stream.version, self._untouched or {}))
-        states = {p: stream.snapshot(p, log.position(p)) for p in stream.partitions}
-        return sealed(position(stream.topic, stream.version, states))
+            return position(stream.topic, stream.version, self._untouched or {})
+        states = stream.snapshot({p: log.position(p) for p in stream.partitions})
+        return position(stream.topic, stream.version, states)
 
     def close(self) -> None:
         self._log.close()
@@ -170,20 +174,33 @@ class KafkaSource(FixedPartitionedSource[Keyed, bytes]):
     def list_parts(self) -> list[str]:
         return [PART]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _KafkaPart:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPart:  # noqa: ARG002
         """Called once at the start, with the snapshot to resume from. Does not wait for the broker."""
+        return self.part(step_id, None if resume_state is None else unsealed(step_id, resume_state))
+
+    def part(self, step_id: str, snapshot: Mapping[str, Any] | None) -> KafkaPart:
+        """A part that begins anew or goes on from a snapshot. StateMismatchError where that does not fit."""
         resume = None
-        if resume_state is not None:
-            snapshot = unsealed(step_id, resume_state)
-            if partitions_in(snapshot):
-                resume = fitting(step_id, snapshot, self.stream.topic, self.stream.version, self.stream.partitions)
-        return _KafkaPart(self, resume)
+        if snapshot is not None and partitions_in(snapshot):
+            resume = fitting(step_id, snapshot, self.stream.topic, self.stream.version, self.stream.owned)
+        return KafkaPart(self, resume)
 
 
 @operator
 def poison_apart(step_id: str, up: KeyedStream[Any]) -> BranchOut[Keyed, Keyed]:  # noqa: ARG001
     """Parts what a Kafka source gives: `trues` are the stream's items, `falses` the poison, both keyed."""
     return op.branch("sound", up, _is_sound)
+
+
+@operator
+def leads_apart(step_id: str, up: KeyedStream[Any]) -> BranchOut[Keyed, Keyed]:  # noqa: ARG001
+    """Parts what a source of ticks with leaders gives: `trues` are the leaders' ticks and marks with the partition that they are for,
+    `falses` the process's own."""
+    return op.branch("leads", up, _is_lead)
+
+
+def _is_lead(item: Keyed) -> bool:
+    return isinstance(item[1], tuple)
 
 
 def _is_sound(item: Keyed) -> bool:

@@ -36,6 +36,9 @@ class Stream(Protocol):
     partitions: tuple[int, ...]
     """The partitions that are read."""
 
+    owned: tuple[int, ...]
+    """Those of them whose place the snapshot keeps; where others are read for them, their entries keep that place too."""
+
     version: int
     """Version of what `snapshot` returns."""
 
@@ -64,15 +67,15 @@ class Stream(Protocol):
         """The latest event time that a message speaks of, ns UTC; None where it says none."""
         ...
 
-    def snapshot(self, partition: int, offset: int, /) -> State:
-        """What must be known to go on with a partition, plain numbers and strings, its key `offset` being the message to read next.
+    def snapshot(self, offsets: Mapping[int, int], /) -> dict[int, State]:
+        """What must be known to go on, by owned partition, plain numbers and strings.
 
-        `offset`: that of the message after all that were decoded; a stream that has kept some back gives an earlier one.
+        `offsets`: by partition that of the message after all that were decoded; a stream that has kept some back notes an earlier one.
         """
         ...
 
-    def restore(self, partition: int, state: Mapping[str, Any], /) -> None:
-        """Goes on from a snapshot of a partition."""
+    def restore(self, states: Mapping[int, State], /) -> dict[int, int]:
+        """Goes on from a snapshot; returns the offset of the message to read next, by partition."""
         ...
 
 
@@ -94,7 +97,7 @@ class MessageStream:
         reaches: Callable[[Any], int] | None = None,
     ) -> None:
         self.topic = topic
-        self.partitions = tuple(partitions)
+        self.partitions = self.owned = tuple(partitions)
         self._reaches = reaches
         self._reached: dict[int, int] = {}
         self._decode_one = decode_one
@@ -128,11 +131,11 @@ class MessageStream:
     def time_of(self, _message: Message) -> int | None:
         return None
 
-    def snapshot(self, _partition: int, offset: int) -> State:
-        return {"offset": offset}
+    def snapshot(self, offsets: Mapping[int, int]) -> dict[int, State]:
+        return {p: {"offset": offsets[p]} for p in self.partitions}
 
-    def restore(self, partition: int, state: Mapping[str, Any]) -> None:
-        """Nothing but the offset, which the source keeps."""
+    def restore(self, states: Mapping[int, State]) -> dict[int, int]:
+        return {p: int(state["offset"]) for p, state in states.items()}
 
 
 def header_of(message: Message, name: str) -> str | None:

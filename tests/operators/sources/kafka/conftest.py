@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from operators.timeline.live import Live
 from operators.timeline.stage import shard_places
 from schemas.poison import Poison
 from schemas.settings import Settings, load_settings
-from schemas.ticks import END, Mark, TickBatch, Ticks
+from schemas.ticks import END, Mark, TickBatch, Ticks, lead_key
 
 _NUMBER = itertools.count()
 
@@ -96,12 +96,13 @@ class Told:
 
 @dataclass
 class Driven:
-    """A source's part driven by hand: `told` is what came out, `live` what it shows."""
+    """A source's part driven by hand: `told` is what came out, `led` what for the followers in each partition, `live` what it shows."""
 
     source: KafkaSource
     part: Any
     told: Told
     live: Live
+    led: dict[int, Told] = field(default_factory=dict)
 
     def step(self) -> bool:
         """One call; False where the source is at its end."""
@@ -109,7 +110,9 @@ class Driven:
             items = self.part.next_batch()
         except StopIteration:
             return False
-        self.told.take(v for _, v in items)
+        self.told.take(v for _, v in items if not isinstance(v, tuple))
+        for p, led in self.led.items():
+            led.take(v[1] for key, v in items if isinstance(v, tuple) and v[0] == p and key == lead_key(p, v[1].shard))
         return True
 
     def until(self, reached: Callable[[], bool]) -> None:
@@ -138,16 +141,20 @@ def opened(
     start: str = "resume",
     batch_ticks: int = 65_536,
     credit: Credit | None = None,
+    leaders: Mapping[int, Sequence[int]] | None = None,
+    led: dict[int, Told] | None = None,
 ) -> Driven:
-    """A source of a deployment's ticks, to be driven by hand."""
+    """A source of a deployment's ticks, to be driven by hand. `leaders`: by partition with followers, the shards that lead there."""
     live = Live()
     mine = tuple(range(settings.partitions) if partitions is None else partitions)
     shards = [s for s in shard_places(tape.instruments, settings) if s % settings.partitions in mine]
-    stream = TickStream(settings, tape.instruments, shards, mine, live)
+    stream = TickStream(settings, tape.instruments, shards, mine, live, leaders)
     credit = Credit(10**9, 10**9) if credit is None else credit
     source = KafkaSource("ticks", settings, "test", stream, Drain(), credit, Meters(), live, Start.parsed(start), batch_ticks)
     part = source.build_part("ticks", "kafka", snapshot)
-    return Driven(source, part, Told.of(feeds_of(shards, settings.partitions)) if told is None else told, live)
+    if led is None:
+        led = {p: Told.of(feeds_of(of, settings.partitions)) for p, of in (leaders or {}).items()}
+    return Driven(source, part, Told.of(feeds_of(shards, settings.partitions)) if told is None else told, live, led)
 
 
 @pytest.fixture
