@@ -21,6 +21,7 @@ from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, run_folder
 from flows.live.trading import decided_noted
 from operators.book import BookStage
+from operators.book.book_stage import awaited
 from operators.book.operator import book
 from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import ACCOUNT_TABLES
@@ -106,6 +107,7 @@ def wire(process: Process, options: Options) -> Wired:
     reports = poison_apart("sound_reports", from_source("reports", sources, "reports"))
     control = from_source("control", sources, "control")
     accounts: dict[str, Any] = {}
+    live.awaited = lambda: awaited(accounts[settings.account.id].state) if accounts else None
     decided = book("book", slices.trues, reports.trues, control, settings.account.id, shards, book_of, credit, meters, accounts)
     results = op.map("noted", decided, noted)
     outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES)

@@ -13,8 +13,8 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.live.process import Process, Wired, run_folder
-from operators.execution.operator import venue
-from operators.execution.venue_stage import VenueStage
+from operators.execution.operator import VENUE_KEY, venue
+from operators.execution.venue_stage import VenueStage, awaited
 from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
 from operators.sinks import RunFolder
@@ -79,6 +79,7 @@ def wire(process: Process, options: Options) -> Wired:
     read = poison_apart("sound_requests", from_source("requests", sources, "requests"))
     gated = gate_apart("gate", sound.trues, None, places, {}, settings.partitions, gate_of, meters)
     logics: dict[str, Any] = {}
+    live.awaited = lambda: awaited(logics[VENUE_KEY].state) if logics else None
     reports = op.map("noted", venue("venue", gated, read.trues, venue_of, credit, meters, logics), noted)
     sink = KafkaSink(settings, instruments, "venue", live=live)
     op.output("kafka", op.merge("everything", reports, read.falses), sink)

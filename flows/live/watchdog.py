@@ -3,8 +3,11 @@
 What counts as progress: `Live.done_slice`, or, in a process that has no last stage, the smallest watermark. It need not move
 
 - while something outside is away (a component is failing): the process waits, and says for what;
-- while a partition that holds the others back is silent, or one with the turns of another process: nothing can be joined without it;
+- while a partition that holds the others back is silent, or one with what another process says: nothing can be joined without it;
 - while everything read is done and nothing is left to read.
+
+Book and venue wait for each other's turns (`Live.awaited`); that is no excuse, because two that live and do not move would excuse each
+other for ever. Such a process says what it waits for, and ends like any other that stands still.
 
 Otherwise `health.stall_s` seconds without progress are a stall, and so is an epoch that lasts that much longer than it should (the worker
 hangs).
@@ -87,7 +90,8 @@ class Progress:
             self._at, self._fine_s = at, now
             if not starting:
                 return Finding(Standing.MOVING)
-        reasons = tuple(starting) or _no_input(live, at, low)
+        awaited = live.awaited()
+        reasons = tuple(starting) or _no_input(live, at, low, turns_excuse=awaited is None)
         if reasons:
             self._fine_s = now
             return Finding(Standing.STARTING if starting or self._at is None else Standing.WAITING, reasons)
@@ -95,9 +99,11 @@ class Progress:
         if self._stall_s and still_s > self._stall_s and not self._first(now):
             unread = sum(dict(live.lag_messages).values())
             why = f"nothing has moved past slice {at} for {still_s:.0f} s, with {unread} messages to read and marks up to slice {low}"
-            return Finding(Standing.STALLED, (why,), still_s)
+            return Finding(Standing.STALLED, (why, awaited) if awaited else (why,), still_s)
         if self._at is None:
             return Finding(Standing.STARTING, ("no slice is done yet",), still_s)
+        if awaited:
+            return Finding(Standing.WAITING, (awaited,), still_s)
         return Finding(Standing.MOVING, (), still_s)
 
     def _first(self, now_s: float) -> bool:
@@ -124,16 +130,16 @@ def _topic(partition: str) -> str:
     return partition.rpartition("/")[0]
 
 
-def _no_input(live: Live, at: int | None, low: int | None) -> tuple[str, ...]:
+def _no_input(live: Live, at: int | None, low: int | None, *, turns_excuse: bool) -> tuple[str, ...]:
     """Why a process that does not move need not; empty where it should.
 
     A partition with marks holds everything back where its mark is the smallest. One of a topic without marks carries the turns of
-    another process, which may be needed at any slice.
+    another process, which may be needed at any slice; `turns_excuse`: whether that they are missing is a reason not to move.
     """
     marks, known = dict(live.watermark), _known(live)
     marked = {_topic(p) for p in marks}
     behind = {p for p in known if marks.get(p) == low}
-    turns = {p for p in known if marks and _topic(p) not in marked}
+    turns = {p for p in known if turns_excuse and marks and _topic(p) not in marked}
     all_read = low is not None and at is not None and at < low
     holding = sorted((turns if all_read else turns | behind) & live.waiting_for.copy())
     if holding:

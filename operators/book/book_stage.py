@@ -203,6 +203,13 @@ def known(state: State) -> int:
     return reached
 
 
+def awaited(state: State) -> str | None:
+    """What of the venue an account waits for though the shards have said more, in words; None: nothing."""
+    if not state["waiting"] or state["at"] <= known(state):
+        return None
+    return f"slice {state['at']} waits for the venue, whose reports (topic reports) reach to slice {state['heard']}"
+
+
 def _through(state: State, walk: Walk, columns: Columns, at: int) -> int:
     """Decides slices of a range from `at` on: those before which all reports are known, the last of them with its own still to come."""
     while at < columns.hi:

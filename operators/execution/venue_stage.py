@@ -126,6 +126,13 @@ class VenueStage:
         return VenueTurn(lo, hi, reports, settled) if hi > lo else None
 
 
+def awaited(state: State) -> str | None:
+    """What of the book the venue waits for though it has the ticks, in words; None: nothing."""
+    if not state["at"] < state["through"] or state["at"] < state["heard"] + 1:
+        return None
+    return f"slice {state['at']} waits for the book, whose decisions (topic requests) reach to slice {state['heard']}"
+
+
 def _head(held: Held, k: int) -> GatedRange:
     """What of a range stands before slice k."""
     shard, lo, hi, ticks, slices, gate = held

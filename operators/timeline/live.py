@@ -89,6 +89,7 @@ class Live:
     | epoch_began_s | monotonic s | begin of the epoch under way; None before the first |
     | epoch_s | s | how long an epoch should last, as the process was told |
     | epochs | - | completed epochs (snapshots asked for) |
+    | awaited | words | what of another process the last stage waits for though it has all else; None: nothing; asked by another thread |
     | spool_bytes, spool_limit_bytes | bytes | what waits on disk for a server that is away, and how much may |
     """
 
@@ -115,6 +116,7 @@ class Live:
         self.epoch_began_s: float | None = None
         self.epoch_s = 0.0
         self.epochs = 0
+        self.awaited: Callable[[], str | None] = lambda: None
         self.spool_bytes = 0
         self.spool_limit_bytes = 0
         self.components: dict[str, Component] = {}

@@ -1,4 +1,5 @@
-"""A real process under watch: one with nothing to read, or without its broker, waits and says so, and is not ended as stalled."""
+"""Real processes under watch: one with nothing to read, or without its broker, waits and says so, and is not ended as stalled; a book and
+a venue that miss each other are ended, and say what they waited for."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from flows.live.deployment import Deployment, Member
+from flows.live.watchdog import STALL_EXIT
 from operators.sources.tape import Tape
 from tests.conftest import ROOT
 
@@ -98,3 +101,36 @@ def test_with_nothing_to_read_and_without_its_broker_it_waits_and_is_ready_again
     events = [json.loads(line)["event"] for line in (watched.folder / "log").read_text().splitlines() if line.startswith("{")]
     assert events[-1] == "drained"
     assert "stalled" not in events
+
+
+def stalled(member: Member) -> list[str]:
+    """Why a process said that it is stalled; it must have ended with that code."""
+    assert member.ended() == STALL_EXIT, member.last_words()
+    events = [json.loads(line) for line in (member.folder / f"{member.name}.log").read_text().splitlines() if line.startswith("{")]
+    return next(e["why"] for e in reversed(events) if e["event"] == "stalled")
+
+
+def test_a_book_without_its_venue_and_a_venue_without_its_book_end_with_the_code_of_no_progress_and_say_what_they_wait_for(
+    deployed: Callable[..., Deployment], tapes: Callable[..., Tape], run_once: Callable[..., Any]
+) -> None:
+    tape = tapes(60_000, 11)
+    d = deployed(tape.path, epoch_s=0.5, settings=(f"health.stall_s={STALL_S}",))
+    d.call("produce", str(tape.path))
+    d.add_flows()
+    signals, venue, book = (d.members[name] for name in ("signals 0-3", "venue", "book"))
+    signals.start()
+    book.start()
+    why = stalled(book)
+    assert "waits for the venue, whose reports (topic reports) reach to slice" in why[1]
+    venue.start()
+    book.start()
+    book.await_begin()
+    venue.await_begin()
+    assert book.process is not None
+    book.process.send_signal(signal.SIGSTOP)
+    why = stalled(venue)
+    assert "waits for the book, whose decisions (topic requests) reach to slice" in why[1]
+    book.process.send_signal(signal.SIGCONT)
+    d.start()
+    d.wait(PATIENCE_S)
+    assert d.call("verify", "--kafka")["output_hash"] == run_once(tape).run["output_hash"]

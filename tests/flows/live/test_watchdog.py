@@ -180,6 +180,19 @@ def test_one_that_waits_for_the_turns_of_another_process_is_waiting() -> None:
     assert world.after(STALL_S + 1) is Standing.STALLED
 
 
+def test_one_that_has_everything_but_the_turns_of_another_process_says_so_and_is_stalled_after_the_time_allowed() -> None:
+    world = lockstep()
+    world.live.lag("reports/0", 0)
+    world.live.waiting("reports/0")
+    world.live.awaited = lambda: "slice 10 waits for the venue"
+    assert world.after(STALL_S) is Standing.WAITING
+    assert world.progress.look().why == ("slice 10 waits for the venue",)
+    assert world.after(1) is Standing.STALLED
+    assert world.progress.look().why[1] == "slice 10 waits for the venue"
+    world.live.done(11)
+    assert world.after(0) is Standing.MOVING
+
+
 def test_one_that_waits_for_another_processs_slices_is_waiting() -> None:
     world = lockstep()
     world.live.arrived("reports/0", messages=1)
