@@ -72,6 +72,8 @@ class InfluxError(SpiketapeError):
 class DrainedError(SpiketapeError):
     """Asked to end by a signal while something outside was waited for. Nothing is lost: the next start goes on from the last epoch."""
 
+    exit_code = 143
+
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
