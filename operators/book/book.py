@@ -19,6 +19,7 @@ urgent, a reduce-only market order. The stops rest until the position is flat; b
 from __future__ import annotations
 
 from bisect import insort
+from typing import Final
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from operators.book.scan_kernels import (
     BUSY,
     DAY,
     DAY2,
+    DAY_NS,
     LAST2,
     LAST_BASE2,
     MONEY,
@@ -74,6 +76,27 @@ from schemas.orders import Reason, ReportKind, Requests
 from schemas.settings import Settings
 from schemas.tables import MONEY_EXPONENT, NO_SYMBOL, Intent, Liquidity, OrderType
 
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_MAKER: Final = Liquidity.MAKER
+_EMERGENCY: Final = Mode.EMERGENCY
+_REDUCED: Final = Mode.REDUCED
+_STOP: Final = OrderType.STOP
+_ACK: Final = ReportKind.ACK
+_EXPIRED: Final = ReportKind.EXPIRED
+_FILL: Final = ReportKind.FILL
+_REJECTED: Final = ReportKind.REJECTED
+_TRIGGERED: Final = ReportKind.TRIGGERED
+
+
+NEVER_KILLS: Final = 2.0
+ALMOST: Final = 1.0 - 1e-9
+"""The scan compares the drawdown in floating point and stops this much early; the book compares exactly."""
+
+
+def almost(limits: RiskLimits) -> float:
+    """The limit of the drawdown as the scan compares it."""
+    return limits.drawdown.numerator / limits.drawdown.denominator * ALMOST
+
 
 def too_large(account: str, k: int) -> str:
     """What to say of an equity that the state cannot hold."""
@@ -94,6 +117,8 @@ class Book:
         self.limits = risk_limits(settings.risk)
         self.ways = Ways(self.markets, settings.book)
         self.entrance = Entrance(self.markets, self.ways, settings)
+        self._kill_share = almost(self.limits)
+        self._never = self._slice_of(FOREVER_NS)
         capital = settings.account.capital.scaleb(MONEY_EXPONENT)
         if capital != int(capital) or not 0 < capital < 2**61:
             given = settings.account.capital
@@ -110,7 +135,7 @@ class Book:
         money[DAY] = -(2**62)
         return {
             "mode": int(Mode.NORMAL),
-            "next_due": self._slice_of(FOREVER_NS),
+            "next_due": self._never,
             "money": money,
             "market": np.zeros((n, 5), np.int64),
             "weight": np.zeros(n, np.int64),
@@ -147,6 +172,12 @@ class Book:
         changes: dict[str, str] = state["limits"]
         return changed_limits(self.risk, tuple(changes.items())) if changes else self.limits
 
+    def kill_share(self, state: State) -> float:
+        """The share of the peak that the equity may fall before the scan has to stop, as near as floating point tells."""
+        if state["mode"] == _EMERGENCY:
+            return NEVER_KILLS
+        return almost(self.limits_of(state)) if state["limits"] else self._kill_share
+
     def _note_control(self, state: State) -> None:
         due = next_control(state)
         if due is not None:
@@ -154,10 +185,8 @@ class Book:
 
     def _next_due(self, state: State) -> int:
         """The first slice that must be looked at if nothing is reported or signalled before."""
-        due_ns = FOREVER_NS
-        for deal in state["deals"].values():
-            due_ns = min(due_ns, deal["due_ns"])
-        due = self._slice_of(due_ns)
+        deals = state["deals"]
+        due = self._slice_of(min([deal["due_ns"] for deal in deals.values()])) if deals else self._never
         if state["marking"]:
             due = min(due, state["marking"][0][0])
         control = next_control(state)
@@ -172,21 +201,29 @@ class Book:
         desk.begin(k, (k + 1) * self.slice_ns + self.delay_ns)
         for report in reports:
             self._report(state, desk, report)
-        self._evaluate(state, k)
+        if reports or self._day_of(k) != state["money"].item(DAY):
+            self._evaluate(state, k)
         self._modes(state, desk)
         for wish in wishes:
             self._wish(state, desk, wish)
         deals = state["deals"]
-        for symbol in sorted([s for s, deal in deals.items() if desk.now >= deal["due_ns"]]):
+        now = desk.now
+        due = [s for s, deal in deals.items() if now >= deal["due_ns"]]
+        for symbol in sorted(due) if len(due) > 1 else due:
             self.ways.advance(state, desk, symbol, deals[symbol])
-        if state["mode"] == Mode.REDUCED:
+        if state["mode"] == _REDUCED:
             self._reduce(state, desk)
-        self._mark_out(state, k)
+        if state["marking"]:
+            self._mark_out(state, k)
         state["next_due"] = self._next_due(state)
         return desk.requests()
 
     def _slice_of(self, t_ns: int) -> int:
         return -(-(t_ns - self.delay_ns) // self.slice_ns) - 1
+
+    def _day_of(self, k: int) -> int:
+        """The day (UTC) in which slice k ends; where it is the account's, only reports can have changed what the scan has evaluated."""
+        return ((k + 1) * self.slice_ns - 1) // DAY_NS
 
     def _evaluate(self, state: State, k: int) -> None:
         money = state["money"]
@@ -198,25 +235,25 @@ class Book:
 
     def _report(self, state: State, desk: Desk, report: Report) -> None:
         order, r = desk.receive(report)
-        if order is None or report.kind == ReportKind.ACK:
+        if order is None or report.kind == _ACK:
             return
         symbol, n = order.symbol, order.order_n
         deal: Deal | None = state["deals"].get(symbol)
         kind = report.kind
         if deal is None:
-            if kind != ReportKind.FILL:
+            if kind != _FILL:
                 return
             deal = state["deals"][symbol] = stray_deal(order.side)
-        if kind == ReportKind.FILL:
+        if kind == _FILL:
             trade = (order.side, r.price, r.quantity)
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
                 self._fill(state, desk, deal, order, report, r)
-        elif kind == ReportKind.TRIGGERED:
+        elif kind == _TRIGGERED:
             deal["triggered"].append(n)
             if deal["phase"] == OPEN:
                 self.ways.leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
             deal["urgent"] = True
-        elif kind in (ReportKind.REJECTED, ReportKind.EXPIRED) and order.type == OrderType.STOP and deal["phase"] == OPEN:
+        elif kind in (_REJECTED, _EXPIRED) and order.type == _STOP and deal["phase"] == OPEN:
             self.ways.leave(state, desk, symbol, deal, Intent.STOP, urgent=True)
         if not order.open:
             for orders in (deal["working"], deal["triggered"]):
@@ -248,7 +285,7 @@ class Book:
         desk.rows.position(desk.k, desk.now, symbol, position, bid + ask, scale, market.listing.size_exponent)
         tally = tally_of(state, symbol)
         tally["fills"] += 1
-        tally["maker_fills"] += liquidity == Liquidity.MAKER
+        tally["maker_fills"] += liquidity == _MAKER
         tally["quantity"] += quantity
         tally["volume"] += notional
         tally["fees"] += fee
@@ -274,11 +311,12 @@ class Book:
             self._kill_switch(state, desk)
 
     def _kill_switch(self, state: State, desk: Desk) -> None:
-        money, limit = state["money"], self.limits_of(state).drawdown
+        money = state["money"]
         peak = money.item(PEAK2)
         fallen = peak - money.item(LAST2)
-        if state["mode"] != Mode.EMERGENCY and reached(fallen, peak, limit):
-            self._change_mode(state, desk, Mode.EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), limit.e8)
+        limit = self.limits_of(state).drawdown
+        if state["mode"] != _EMERGENCY and reached(fallen, peak, limit):
+            self._change_mode(state, desk, _EMERGENCY, RiskRule.DRAWDOWN, share_e8(fallen, peak), limit.e8)
 
     def _obey(self, state: State, desk: Desk, message: ControlMessage) -> None:
         """An accepted control message takes hold: always a verdict, refused where the mode has meanwhile become one that forbids it."""
@@ -300,7 +338,7 @@ class Book:
     def _change_mode(self, state: State, desk: Desk, mode: Mode, rule: RiskRule, value_e8: int, limit_e8: int) -> None:
         state["mode"] = int(mode)
         _note(desk, Intent.CHANGE_MODE, True, rule, value_e8, limit_e8)
-        if mode == Mode.EMERGENCY:
+        if mode == _EMERGENCY:
             for symbol in sorted(state["deals"]):
                 deal = state["deals"][symbol]
                 for n in deal["working"]:

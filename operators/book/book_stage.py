@@ -57,8 +57,9 @@ class VenueElsewhere:
             return NO_REPORTS
         return np.frombuffer(reports.pop(0)[1], EXECUTION_REPORT)
 
-    def skip(self, _until: int) -> None:
-        """Nothing: what was not heard of is not waited for here."""
+    def skip(self, _until: int) -> Reports:
+        """Nothing: what was not heard of is not waited for here, and an acknowledgement is an event."""
+        return NO_REPORTS
 
     def submit(self, requests: Requests) -> None:
         state, sent_ns = self._state, int(requests["sent_ts_ns"][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,10 +14,18 @@ from operators.orders import Order, OrderLedger, Outcome, Reported
 from operators.timeline.stage import State
 from schemas.orders import EXECUTION_REPORT, ORDER_REQUEST, Reason, Reports, Requests, TimeInForce
 from schemas.tables import OrderType
+from schemas.ticks import Ints
 
 ACCOUNT_PLACE: Final = 0
 NO_ORDER: Final = -1
 _NO_REQUESTS: Final = np.zeros(0, ORDER_REQUEST)
+
+
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_APPLIED: Final = Outcome.APPLIED
+_NONE: Final = Reason.NONE
+_DAY: Final = TimeInForce.DAY
+_GTC: Final = TimeInForce.GTC
 
 
 class Report(NamedTuple):
@@ -38,14 +47,17 @@ Kept = tuple[int, int, int, int, int, int, bytes]
 """A Report as it stands in a state."""
 
 
-def kept(reports: Reports, mid2: Sequence[int]) -> list[Kept]:
+_HEAD: Final = Struct("<8xq8x2q32x2IB7x")
+"""(known_ts_ns, visible, order_n, symbol, exec_n, kind) of an EXECUTION_REPORT record."""
+
+
+def kept(reports: Reports, mid2: Ints) -> list[Kept]:
     """Reports as they wait in a state; `mid2`: by symbol, bid + ask before."""
     size = EXECUTION_REPORT.itemsize
     raw = reports.tobytes()
-    records = [raw[i : i + size] for i in range(0, len(raw), size)]
     return [
-        (r.visible, r.known_ts_ns, r.order_n, r.exec_n, r.kind, mid2[r.symbol], b)
-        for r, b in zip(map(Reported.of, records), records, strict=True)
+        (visible, known_ts_ns, order_n, exec_n, kind, mid2.item(symbol), raw[i * size : (i + 1) * size])
+        for i, (known_ts_ns, visible, order_n, symbol, exec_n, kind) in enumerate(_HEAD.iter_unpack(raw))
     ]
 
 
@@ -115,10 +127,10 @@ class Desk:
             self.k,
             price=price,
             stop_price=stop_price,
-            time_in_force=TimeInForce.GTC if rests else TimeInForce.DAY,
+            time_in_force=_GTC if rests else _DAY,
             flags=flags,
         )
-        if self._ledger.validate(order, self._markets[symbol].filters, self.now, self.k) is Reason.NONE:
+        if self._ledger.validate(order, self._markets[symbol].filters, self.now, self.k) is _NONE:
             self._requests.append(self._ledger.send(order, self.now, self.k))
         return order.order_n
 
@@ -137,4 +149,4 @@ class Desk:
         """
         reported = Reported.of(report.record)
         applied = self._ledger.apply(reported, report.known_ts_ns, report.visible)
-        return (applied.order if applied.outcome == Outcome.APPLIED else None), reported
+        return (applied.order if applied.outcome == _APPLIED else None), reported

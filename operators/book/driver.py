@@ -6,9 +6,9 @@ Slice by slice, which is what the result equals (tests drive it so and compare):
     marks move to the end of k      -> equity
     the book decides at the end of k with reports visible at k -> requests, sent at (k + 1) * W (plus the feed delay)
 
-Nearly all slices change nothing but marks, and an acknowledgement changes nothing but its order's row. So the walk asks the venue
-for its next event and the book for its next due time, lets the compiled scan take the marks up to there (it stops earlier at a
-signal that would act or a drawdown near the limit), and only there runs the readable code.
+Nearly all slices change nothing but marks, and an acknowledgement changes nothing but its order's row, which is written with the next
+decision. So the walk asks the venue for its next event other than that and the book for its next due time, lets the compiled scan take
+the marks up to there (it stops earlier at a signal that would act or a drawdown near the limit), and only there runs the readable code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from operators.book.rows import RowBook
 from operators.book.scan_kernels import ASK, BID, DECIDE, FULL, OVERFLOW, TOO_LARGE, close_second, scan
 from operators.execution import PaperVenue, VenuePass
 from operators.portfolio import MoneyOverflowError
-from operators.risk import Mode
 from operators.timeline.stage import Migration, State
 from schemas.control import NO_LOG, Accepted, Command, ControlLog, Refused
 from schemas.instruments import InstrumentList
@@ -36,29 +35,33 @@ from schemas.orders import ReportKind, Reports, Requests
 from schemas.ranges import SliceOut
 from schemas.settings import Settings
 from schemas.tables import Rows
-from schemas.ticks import END
+from schemas.ticks import END, rows_joined
 
 SECONDS_AT_ONCE: Final = 1024
 VISIBLE: Final = Report._fields.index("visible")
 KIND: Final = Report._fields.index("kind")
-NEVER_KILLS: Final = 2.0
-ALMOST: Final = 1.0 - 1e-9
-"""The scan compares the drawdown in floating point and stops this much early; the book compares exactly."""
+
+
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_ACK: Final = ReportKind.ACK
 
 
 class VenueSide(Protocol):
     """The venue as the walk sees it: a VenuePass, or what stands for a venue that is elsewhere."""
 
     def next_event(self, until: int) -> int:
-        """The first slice before `until` in which something is reported with the orders that there are now; `until` if there is none."""
+        """The first slice before `until` in which something happens to the orders that there are now; `until` if there is none.
+
+        An acknowledgement need not count: the book has nothing to decide at it.
+        """
         ...
 
     def run_until_event(self, until: int) -> Reports:
-        """Goes on to the first slice before `until` that has reports and returns those of this slice."""
+        """Goes on to that slice and returns its reports, with what was only acknowledged before it."""
         ...
 
-    def skip(self, until: int) -> None:
-        """Goes on to slice `until`, before which `next_event` has just found nothing."""
+    def skip(self, until: int) -> Reports:
+        """Goes on to slice `until`, before which `next_event` has just found nothing, and returns what was only acknowledged."""
         ...
 
     def submit(self, requests: Requests) -> None:
@@ -73,6 +76,7 @@ class LateRequests:
         self._work = work
         self._leaving = leaving
         self._slice_ns = slice_ns
+        self._passed: list[Reports] = []
 
     def next_event(self, until: int) -> int:
         while self._leaving and self._leaving[0][0] < until:
@@ -80,15 +84,20 @@ class LateRequests:
             event = self._work.next_event(sent)
             if event < sent:
                 return event
-            self._work.skip(sent)
+            self._passed.append(self._work.skip(sent))
             self._work.submit(self._leaving.pop(0)[1])
         return self._work.next_event(until)
 
     def run_until_event(self, until: int) -> Reports:
-        return self._work.run_until_event(until)
+        return self._with_passed(self._work.run_until_event(until))
 
-    def skip(self, until: int) -> None:
-        self._work.skip(until)
+    def skip(self, until: int) -> Reports:
+        return self._with_passed(self._work.skip(until))
+
+    def _with_passed(self, reports: Reports) -> Reports:
+        """The reports, and what was acknowledged on the way to where requests left."""
+        passed, self._passed = self._passed, []
+        return rows_joined([*passed, reports]) if passed else reports
 
     def submit(self, requests: Requests) -> None:
         self._leaving.append((int(requests["sent_ts_ns"][0]) // self._slice_ns, requests))
@@ -120,10 +129,10 @@ class Walk:
             stopped = event
         elif stopped is None:
             if due > target:
-                self.venue.skip(target + 1)
+                keep(self.state, self.venue.skip(target + 1), self._mids2)
                 return target + 1
             stopped = target
-        self.venue.skip(stopped + 1)
+        keep(self.state, self.venue.skip(stopped + 1), self._mids2)
         requests = self.book.decide(self.state["book"], self.desk, stopped, columns.wishes(stopped), self._visible(stopped))
         if requests.size:
             self.venue.submit(requests)
@@ -142,7 +151,7 @@ class Walk:
     def _next_due(self) -> int:
         due: int = self.state["book"]["next_due"]
         for report in self.state["pending"]:
-            if report[KIND] != ReportKind.ACK:
+            if report[KIND] != _ACK:
                 due = min(due, report[VISIBLE])
                 break
         return due
@@ -150,8 +159,7 @@ class Walk:
     def _scan(self, columns: Columns, lo: int, hi: int, event: int) -> int | None:
         """Marks over [lo, hi); the slice at which the book must decide, or None. `_mids2`: bid + ask before slice `event`."""
         book = self.state["book"]
-        drawdown = self.book.limits_of(book).drawdown
-        kill = NEVER_KILLS if book["mode"] == Mode.EMERGENCY else drawdown.numerator / drawdown.denominator * ALMOST
+        kill = self.book.kill_share(book)
         why = FULL
         while why == FULL:
             lo, why, self._made = scan(
@@ -200,8 +208,9 @@ def keep(state: State, reports: Reports, before2: npt.NDArray[np.int64]) -> None
 
     `before2` int64 (instruments,): bid + ask at the end of the slice before that in which they happened.
     """
-    state["pending"] += kept(reports, before2.tolist())
-    state["pending"].sort()
+    if reports.size:
+        state["pending"] += kept(reports, before2)
+        state["pending"].sort()
 
 
 def mids2(book: State) -> npt.NDArray[np.int64]:
@@ -279,7 +288,7 @@ class AccountStage(Account):
             return state, passed
         columns = Columns.of(x, lo, hi)
         self.book.begin(state["book"], columns.first)
-        work = self.venue.open(state["venue"], self.venue.window(lo, hi, [o.gated for o in x if o.gated is not None]))
+        work = self.venue.open(state["venue"], self.venue.window(lo, hi, [o.gated for o in x if o.gated is not None]), acks_stop=False)
         late = self.book.delay_ns >= self.book.slice_ns
         walk = Walk(self.book, state, LateRequests(work, state["leaving"], self.book.slice_ns) if late else work)
         k = lo

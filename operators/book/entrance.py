@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from operators.book.deals import new_deal
 from operators.book.desk import Desk
@@ -16,6 +16,14 @@ from operators.timeline.stage import State
 from schemas.orders import POST_ONLY
 from schemas.settings import Settings
 from schemas.tables import Intent, Liquidity, OrderType
+
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_ENTER_LONG: Final = Intent.ENTER_LONG
+_ENTER_SHORT: Final = Intent.ENTER_SHORT
+_MAKER: Final = Liquidity.MAKER
+_TAKER: Final = Liquidity.TAKER
+_LIMIT: Final = OrderType.LIMIT
+_MARKET: Final = OrderType.MARKET
 
 
 class Wish(NamedTuple):
@@ -78,7 +86,7 @@ class Entrance:
             strict=self.strict,
         )
         verdict = check_entry(limits, listing, entry)
-        intent = Intent.ENTER_LONG if side > 0 else Intent.ENTER_SHORT
+        intent = _ENTER_LONG if side > 0 else _ENTER_SHORT
         desk.rows.verdict(
             desk.k,
             desk.now,
@@ -98,7 +106,7 @@ class Entrance:
             return
         deal = new_deal(side, stop, desk.now + self.entry_timeout_ns, FOREVER_NS if self.overnight else closes - self.close_margin_ns)
         state["deals"][symbol] = deal
-        kind, flags = (OrderType.LIMIT, POST_ONLY) if self.passive else (OrderType.MARKET, 0)
+        kind, flags = (_LIMIT, POST_ONLY) if self.passive else (_MARKET, 0)
         deal["entry"] = self.ways.place(state, desk, symbol, deal, kind, side, quantity, price=price if self.passive else 0, flags=flags)
         state["stance"][symbol] = side
 
@@ -114,8 +122,8 @@ class Entrance:
         unit = quantity * market.listing.scale
         edge = (2 * confidence_e6 - 1_000_000) * spread * unit // 1_000_000
         notional = price * unit
-        fees = market.fees.whole(side, quantity, notional, Liquidity.MAKER if self.passive else Liquidity.TAKER)
-        fees += market.fees.whole(-side, quantity, notional, Liquidity.TAKER)
+        fees = market.fees.whole(side, quantity, notional, _MAKER if self.passive else _TAKER)
+        fees += market.fees.whole(-side, quantity, notional, _TAKER)
         return edge - (0 if self.passive else spread * unit) - fees
 
     def _in_flight2(self, state: State, desk: Desk) -> int:

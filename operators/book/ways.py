@@ -24,6 +24,17 @@ WHY_CANCELLED: Final = {
 """Why an entry that is still working is cancelled when its deal is left."""
 
 
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_EXIT: Final = Intent.EXIT
+_FLATTEN: Final = Intent.FLATTEN
+_LIMIT: Final = OrderType.LIMIT
+_MARKET: Final = OrderType.MARKET
+_STOP: Final = OrderType.STOP
+_CANCEL_SIBLING_FILLED: Final = Reason.CANCEL_SIBLING_FILLED
+_CANCEL_TIMEOUT: Final = Reason.CANCEL_TIMEOUT
+_REDUCES_RISK: Final = RiskRule.REDUCES_RISK
+
+
 class Ways:
     """What may become of a deal. Immutable."""
 
@@ -34,7 +45,7 @@ class Ways:
 
     def place(self, state: State, desk: Desk, symbol: int, deal: Deal, kind: OrderType, side: int, quantity: int, **terms: int) -> int:
         """Sends an order of the deal; stops rest over the close. Returns its number."""
-        n = desk.place(symbol, kind, side, quantity, rests=kind == OrderType.STOP, **terms)
+        n = desk.place(symbol, kind, side, quantity, rests=kind == _STOP, **terms)
         if desk.live(n) is not None:
             deal["working"].append(n)
         tally_of(state, symbol)["orders"] += 1
@@ -56,7 +67,7 @@ class Ways:
         if held:
             size = abs(held)
             value = size * E8 // 10 ** self.markets[symbol].listing.size_exponent
-            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, RiskRule.REDUCES_RISK, value, 0, size, size)
+            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, _REDUCES_RISK, value, 0, size, size)
             tally_of(state, symbol)["intents"] += 1
 
     def advance(self, state: State, desk: Desk, symbol: int, deal: Deal) -> None:
@@ -64,13 +75,13 @@ class Ways:
         held = held_of(state, symbol)
         if deal["unprotected"]:
             size, deal["unprotected"] = deal["unprotected"], 0
-            self.place(state, desk, symbol, deal, OrderType.STOP, -deal["side"], size, stop_price=deal["stop_price"], flags=REDUCE_ONLY)
+            self.place(state, desk, symbol, deal, _STOP, -deal["side"], size, stop_price=deal["stop_price"], flags=REDUCE_ONLY)
         if deal["phase"] == OPEN:
             entering = desk.live(deal["entry"]) is not None
             if desk.now >= deal["flat_ns"]:
-                self.leave(state, desk, symbol, deal, Intent.FLATTEN, urgent=False)
+                self.leave(state, desk, symbol, deal, _FLATTEN, urgent=False)
             elif held and desk.now >= deal["opened_ns"] + self.holding_ns:
-                self.leave(state, desk, symbol, deal, Intent.EXIT, urgent=False)
+                self.leave(state, desk, symbol, deal, _EXIT, urgent=False)
             elif not held and not entering:
                 deal["phase"] = LEAVING
             else:
@@ -78,7 +89,7 @@ class Ways:
                 if held:
                     due = min(due, deal["opened_ns"] + self.holding_ns)
                 if entering and desk.now >= deal["entry_due_ns"]:
-                    self.cancel(state, desk, symbol, deal["entry"], Reason.CANCEL_TIMEOUT)
+                    self.cancel(state, desk, symbol, deal["entry"], _CANCEL_TIMEOUT)
                 elif entering:
                     due = min(due, deal["entry_due_ns"])
                 deal["due_ns"] = due
@@ -90,7 +101,7 @@ class Ways:
         deal["due_ns"] = FOREVER_NS
         if not held:
             for n in deal["working"]:
-                self.cancel(state, desk, symbol, n, Reason.CANCEL_SIBLING_FILLED)
+                self.cancel(state, desk, symbol, n, _CANCEL_SIBLING_FILLED)
             if not deal["working"]:
                 del state["deals"][symbol]
                 state["stance"][symbol] = IDLE
@@ -111,12 +122,12 @@ class Ways:
         if deal["exit"] == NO_ORDER and not deal["urgent"]:
             bid, ask = state["market"][symbol, BID : ASK + 1].tolist()
             price = self.markets[symbol].passive(side, bid, ask)
-            deal["exit"] = self.place(state, desk, symbol, deal, OrderType.LIMIT, side, abs(held), price=price, flags=REDUCE_ONLY)
+            deal["exit"] = self.place(state, desk, symbol, deal, _LIMIT, side, abs(held), price=price, flags=REDUCE_ONLY)
             deal["exit_due_ns"] = deal["due_ns"] = desk.now + self.exit_timeout_ns
         elif left is not None and not deal["urgent"] and desk.now < deal["exit_due_ns"]:
             deal["due_ns"] = deal["exit_due_ns"]
         else:
-            self.cancel(state, desk, symbol, deal["exit"], Reason.CANCEL_TIMEOUT)
-            deal["exit"] = self.place(state, desk, symbol, deal, OrderType.MARKET, side, abs(held), flags=REDUCE_ONLY)
+            self.cancel(state, desk, symbol, deal["exit"], _CANCEL_TIMEOUT)
+            deal["exit"] = self.place(state, desk, symbol, deal, _MARKET, side, abs(held), flags=REDUCE_ONLY)
             deal["exit_due_ns"] = desk.now + self.exit_timeout_ns
             deal["at_market"] = True

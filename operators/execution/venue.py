@@ -115,9 +115,9 @@ class PaperVenue:
         """The ticks of all shards over slices [lo, hi), by reference."""
         return TickWindow(lo, hi, gated, self.shard_of_symbol, self.symbols_of_shard)
 
-    def open(self, state: State, window: TickWindow) -> VenuePass:
+    def open(self, state: State, window: TickWindow, acks_stop: bool = True) -> VenuePass:
         """Starts to work through a window; `VenuePass` says how. The state belongs to the pass until its `close`."""
-        return VenuePass(self, state, window)
+        return VenuePass(self, state, window, acks_stop)
 
     def idle(self, state: State) -> bool:
         """Whether nothing can be reported any more unless something new is requested: every order is over, every cancel answered."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from operators.execution.kernels import OUT_FULL, look, note_last_quotes, see_last_quote
+from operators.execution.kernels import OUT_FULL, look
 from operators.execution.layout import MARKET, NEVER, VENUE_ORDER
+from operators.execution.market_kernels import note_last_quotes, see_last_quote
 from operators.execution.request_kernels import REQUEST, REQUEST_HEAD, any_alive, enter, forget
 from operators.execution.window import TickWindow
 from operators.timeline.stage import State
 from schemas.errors import InstrumentError
 from schemas.orders import EXECUTION_REPORT, Reports, Requests
+from schemas.ticks import rows_joined
 
 if TYPE_CHECKING:
     from operators.execution.venue import PaperVenue
 
-LOOKAHEAD_SLICES: Final = 100
+LOOKAHEAD_SLICES: Final = 4
 """How far a symbol is scanned ahead of the driver, so that it is not asked again at each of the book's decisions."""
 
 _ROOM: Final = 2048
@@ -33,13 +36,13 @@ class _Desk:
     """One account's orders in one symbol during a pass.
 
     The first `rows` of `orders`, and `market`, are committed up to slice `done`. `through` > `done`: `ahead` and `ahead_market` are
-    how they stand at slice `through`, found by a scan that met `event` in its last slice, with `reports`, or none (-1); `alive`
-    says whether anything can still happen after it. `near`: a place among the symbol's ticks not after slice `done`.
+    how they stand at slice `through`, found by scans that met `event` in their last slice, or none (-1); `alive` says whether anything
+    can still happen after it. `reports`: what the scans found and was not handed out yet, by time, with their `slices`. `near`: a place
+    among the symbol's ticks not after slice `done`. `rules`: its sessions, parameters and tables, as the kernels take them.
     """
 
-    account: int
     symbol: int
-    near: int
+    rules: tuple[Any, ...]
     orders: npt.NDArray[np.void]
     rows: int
     market: npt.NDArray[np.void]
@@ -47,10 +50,12 @@ class _Desk:
     ahead_market: npt.NDArray[np.void]
     done: int
     through: int
-    event: int
-    reports: Reports
     active: bool
     alive: bool
+    near: int = 0
+    event: int = _NO_EVENT
+    reports: Reports = field(default_factory=lambda: _NO_REPORTS)
+    slices: list[int] = field(default_factory=list)
 
     def commit(self) -> None:
         """Makes what the scan found the desk's state."""
@@ -59,8 +64,15 @@ class _Desk:
         self.done, self.active, self.event = self.through, self.alive, _NO_EVENT
 
     def back(self) -> None:
-        """Forgets what a scan found ahead: something has changed."""
+        """Forgets what scans found ahead: something has changed."""
         self.through, self.event = self.done, _NO_EVENT
+        self.reports, self.slices = _NO_REPORTS, []
+
+    def take(self, until: int) -> Reports:
+        """Hands the reports of slices before `until` out."""
+        n = bisect_left(self.slices, until)
+        taken, self.reports, self.slices = self.reports[:n], self.reports[n:], self.slices[n:]
+        return taken
 
 
 class VenuePass:
@@ -78,15 +90,19 @@ class VenuePass:
     `at` is the first slice not yet processed: reports of all slices before it have been handed out. A report of slice j is never
     visible before slice j + 1, so running to k + 1 before the decision at the end of slice k shows the book nothing too early.
     Slices in which nothing is decided and nothing fills are never visited, symbols without live orders never read.
+
+    A driver that has nothing to do at an acknowledgement says so (`acks_stop` False): then a slice with nothing else is no event, its
+    acknowledgements are handed out by `skip`, or together with the reports of the next event, in no particular order.
     """
 
-    def __init__(self, venue: PaperVenue, state: State, window: TickWindow) -> None:
+    def __init__(self, venue: PaperVenue, state: State, window: TickWindow, acks_stop: bool = True) -> None:
         if state["at"] not in (-1, window.lo):
             msg = f"the venue stands at slice {state['at']}, the window begins at {window.lo}: ranges must follow each other"
             raise ValueError(msg)
         self._venue = venue
         self._window = window
         self._state = state
+        self._acks_stop = acks_stop
         self._out = np.zeros(_ROOM, EXECUTION_REPORT)
         self._desks: dict[tuple[int, int], _Desk] = {}
         self.at: int = window.lo
@@ -99,7 +115,7 @@ class VenuePass:
         for m, owner in enumerate(desks):
             n = owners.count(owner)
             market = _copied(markets[m : m + 1])
-            self._desks[owner] = _opened(*owner, orders[first : first + n], market, window.lo)
+            self._desks[owner] = self._opened(owner[1], orders[first : first + n], market)
             first += n
 
     def submit(self, requests: Requests) -> None:
@@ -128,38 +144,40 @@ class VenuePass:
             self._event, self._clear = _NO_EVENT, self.at
 
     def next_event(self, until: int) -> int:
-        """First slice in [at, until) in which a report arises with the orders that there are now; `until` if there is none."""
+        """First slice in [at, until) in which an event arises with the orders that there are now; `until` if there is none."""
         until = min(until, self._window.hi)
         if self._event == _NO_EVENT and self._clear < until:
             self._look_ahead(until)
         return until if self._event == _NO_EVENT else min(self._event, until)
 
     def run_until_event(self, until: int) -> Reports:
-        """Goes on to the first slice before `until` that has reports, and returns those of this slice; `at` is then the slice after it.
+        """Goes on to the first slice before `until` that has an event, and returns its reports; `at` is then the slice after it.
 
-        Without an event `at` becomes `until` (at most the window's end) and the array is empty. Reports are ordered by (ts_ns,
-        account, order_n, exec_n).
+        Without an event `at` becomes `until` (at most the window's end). Reports are ordered by (ts_ns, account, order_n, exec_n).
         """
-        until = min(until, self._window.hi)
         event = self.next_event(until)
-        if event >= until:
-            self.at = max(self.at, until)
-            return _NO_REPORTS
-        found = []
+        if event >= until or event >= self._window.hi:
+            return self.skip(until)
         for desk in self._desks.values():
             if desk.event == event:
-                found.append(desk.reports)
                 desk.commit()
-        self.at = event + 1
-        self._event, self._clear = _NO_EVENT, self.at
-        reports = found[0] if len(found) == 1 else np.concatenate(found)
-        if len(reports) == 1:
+        self._event, self._clear = _NO_EVENT, event + 1
+        return self._handed_out(event + 1)
+
+    def skip(self, until: int) -> Reports:
+        """Goes on to slice `until`, before which `next_event` has just found nothing; the acknowledgements on the way."""
+        return self._handed_out(max(self.at, min(until, self._window.hi)))
+
+    def _handed_out(self, until: int) -> Reports:
+        """All reports of slices before `until` that were not handed out yet; `at` becomes `until`."""
+        self.at = until
+        found = [desk.take(until) for desk in self._desks.values() if desk.slices and desk.slices[0] < until]
+        if not found:
+            return _NO_REPORTS
+        reports = found[0] if len(found) == 1 else rows_joined(found)
+        if len(reports) == 1 or not self._acks_stop:
             return reports
         return reports[np.lexsort((reports["exec_n"], reports["order_n"], reports["account"], reports["ts_ns"]))]
-
-    def skip(self, until: int) -> None:
-        """Goes on to slice `until`, before which `next_event` has just found nothing."""
-        self.at = max(self.at, until)
 
     def run(self, until: int) -> list[Reports]:
         """Processes all slices before `until`; the reports of each slice that has any, in order."""
@@ -210,12 +228,10 @@ class VenuePass:
 
     def _scan(self, desk: _Desk, until: int) -> None:
         """Scans on from where the desk's last scan ended, or from its committed state, up to `until` or the first event."""
-        venue, symbol = self._venue, desk.symbol
-        ticks = self._window.of(symbol)
         start = max(desk.through, desk.done)
         while True:
             status, made, event, alive, first = look(
-                *ticks,
+                *self._window.of(desk.symbol),
                 desk.near,
                 start,
                 until,
@@ -225,10 +241,8 @@ class VenuePass:
                 desk.ahead,
                 desk.ahead_market,
                 start > desk.done,
-                venue.sessions[symbol],
-                venue.parameters[symbol],
-                venue.tables.poisson_cdf,
-                venue.tables.beta_quantile,
+                self._acks_stop,
+                *desk.rules,
                 self._out,
             )
             if status != OUT_FULL:
@@ -237,10 +251,18 @@ class VenuePass:
             start = desk.done
         if start == desk.done:
             desk.near = first
+            desk.reports, desk.slices = _NO_REPORTS, []
         desk.event, desk.alive = event, alive
         desk.through = event + 1 if event >= 0 else until
         if made:
-            desk.reports = np.frombuffer(self._out[:made].tobytes(), EXECUTION_REPORT)
+            self._found(desk, np.frombuffer(self._out[:made].tobytes(), EXECUTION_REPORT))
+
+    def _found(self, desk: _Desk, reports: Reports) -> None:
+        """Keeps what a scan found; what it found again after the desk went back was handed out before."""
+        slices = reports["slice"].tolist()
+        again = bisect_left(slices, self.at)
+        desk.reports = rows_joined([desk.reports, reports[again:]]) if desk.slices else reports[again:]
+        desk.slices += slices[again:]
 
     def _desk(self, account: int, symbol: int) -> _Desk:
         """The desk of an account and symbol; one at which nothing was alive learns the last quote before slice `at`."""
@@ -248,39 +270,25 @@ class VenuePass:
         if desk is None:
             market = np.zeros(1, MARKET)
             market["account"], market["symbol"], market["seq"], market["session_close"] = account, symbol, -1, -NEVER
-            desk = self._desks[account, symbol] = _opened(account, symbol, np.zeros(0, VENUE_ORDER), market, self.at)
+            desk = self._desks[account, symbol] = self._opened(symbol, np.zeros(0, VENUE_ORDER), market)
         if not desk.active:
-            venue = self._venue
             noted = self._state["quotes"][symbol : symbol + 1]
             resting = desk.orders[: desk.rows]
-            see_last_quote(
-                *self._window.of(symbol), desk.near, self.at, noted, resting, desk.market, venue.sessions[symbol], venue.parameters[symbol]
-            )
+            sessions, parameters = desk.rules[:2]
+            ticks = self._window.of(symbol)
+            see_last_quote(*ticks, desk.near, self.at, noted, resting, desk.market, sessions, parameters)
             desk.done = desk.through = self.at
         return desk
 
-
-def _opened(account: int, symbol: int, orders: npt.NDArray[np.void], market: npt.NDArray[np.void], at: int) -> _Desk:
-    n = len(orders)
-    rows = np.zeros(max(_ROWS, 2 * n), VENUE_ORDER)
-    _bytes(rows)[:n] = _bytes(orders)
-    active = n > 0 and any_alive(rows, n)
-    return _Desk(
-        account,
-        symbol,
-        0,
-        rows,
-        n,
-        market,
-        np.zeros(len(rows), VENUE_ORDER),
-        np.zeros(1, MARKET),
-        at,
-        at,
-        _NO_EVENT,
-        _NO_REPORTS,
-        active,
-        active,
-    )
+    def _opened(self, symbol: int, orders: npt.NDArray[np.void], market: npt.NDArray[np.void]) -> _Desk:
+        """The desk of orders that stand at slice `at`."""
+        venue, n = self._venue, len(orders)
+        rows = np.zeros(max(_ROWS, 2 * n), VENUE_ORDER)
+        _bytes(rows)[:n] = _bytes(orders)
+        active = n > 0 and any_alive(rows, n)
+        rules = (venue.sessions[symbol], venue.parameters[symbol], venue.tables.poisson_cdf, venue.tables.beta_quantile)
+        ahead, ahead_market = np.zeros(len(rows), VENUE_ORDER), np.zeros(1, MARKET)
+        return _Desk(symbol, rules, rows, n, market, ahead, ahead_market, self.at, self.at, active, active)
 
 
 def _bytes(a: npt.NDArray[np.void]) -> npt.NDArray[np.void]:

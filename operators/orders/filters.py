@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from schemas.instruments import Instrument
 from schemas.orders import Reason
 from schemas.tables import OrderType, Side
+
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_LIMIT: Final = OrderType.LIMIT
+_MARKET: Final = OrderType.MARKET
+_STOP: Final = OrderType.STOP
+_NONE: Final = Reason.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +71,29 @@ class VenueFilters:
         price, 0 unknown (percent price and a market order's notional are then not checked); `held`: position plus open purchases.
         """
         reason = self._quantity(kind, quantity)
-        if reason is Reason.NONE and kind == OrderType.LIMIT:
+        if reason is _NONE and kind == _LIMIT:
             reason = self._price(price, Reason.PRICE_MISSING)
-        if reason is Reason.NONE and kind == OrderType.STOP:
+        if reason is _NONE and kind == _STOP:
             reason = self._price(stop_price, Reason.STOP_PRICE_MISSING)
-        if reason is Reason.NONE and kind == OrderType.LIMIT and reference_price:
+        if reason is _NONE and kind == _LIMIT and reference_price:
             band = self.buy_band if side == Side.BUY else self.sell_band
             if band is not None and not band.low * reference_price <= price <= band.high * reference_price:
                 reason = Reason.PRICE_OUTSIDE_PERCENT_BAND
-        if reason is Reason.NONE:
+        if reason is _NONE:
             reason = self._notional(kind, quantity, price or reference_price)
-        if reason is Reason.NONE and side == Side.BUY and 0 < self.position_max < held + quantity:
+        if reason is _NONE and side == Side.BUY and 0 < self.position_max < held + quantity:
             reason = Reason.POSITION_ABOVE_MAXIMUM
         return reason
 
     def _quantity(self, kind: int, quantity: int) -> Reason:
-        most = self.market_quantity_max if kind == OrderType.MARKET and self.market_quantity_max else self.quantity_max
+        most = self.market_quantity_max if kind == _MARKET and self.market_quantity_max else self.quantity_max
         if quantity <= 0 or quantity < self.quantity_min:
             return Reason.QUANTITY_BELOW_MINIMUM
         if 0 < most < quantity:
             return Reason.QUANTITY_ABOVE_MAXIMUM
         if self.lot_size and quantity % self.lot_size:
             return Reason.QUANTITY_OFF_LOT
-        return Reason.NONE
+        return _NONE
 
     def _price(self, price: int, missing: Reason) -> Reason:
         if price <= 0:
@@ -97,14 +104,14 @@ class VenueFilters:
             return Reason.PRICE_ABOVE_MAXIMUM
         if self.tick_size and price % self.tick_size:
             return Reason.PRICE_OFF_TICK
-        return Reason.NONE
+        return _NONE
 
     def _notional(self, kind: int, quantity: int, price: int) -> Reason:
-        market = kind == OrderType.MARKET
+        market = kind == _MARKET
         if price == 0:
-            return Reason.NONE
+            return _NONE
         if price * quantity < self.notional_min and (not market or self.notional_min_applies_to_market):
             return Reason.NOTIONAL_BELOW_MINIMUM
         if 0 < self.notional_max < price * quantity and (not market or self.notional_max_applies_to_market):
             return Reason.NOTIONAL_ABOVE_MAXIMUM
-        return Reason.NONE
+        return _NONE

@@ -24,6 +24,8 @@ _REQUEST: Final = Struct("<6qI2Bb3B6x")
 """ORDER_REQUEST as a plain structure: packing and unpacking is many times faster than NumPy's records, field by field."""
 _REPORT: Final = Struct("<9q2IBb3B3x")
 """EXECUTION_REPORT likewise."""
+_ROW: Final = Struct("<8qIBb2B")
+"""tables.ORDER likewise."""
 
 _FIELDS: Final = attrgetter(*(f.name for f in fields(Order)))
 
@@ -92,6 +94,26 @@ class Applied(NamedTuple):
     filled: int
 
 
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_CANCEL: Final = Operation.CANCEL
+_NEW: Final = Operation.NEW
+_ACK: Final = OrderEvent.ACK
+_FILL: Final = OrderEvent.FILL
+_REJECT: Final = OrderEvent.REJECT
+_REQUEST_CANCEL: Final = OrderEvent.REQUEST_CANCEL
+_SEND: Final = OrderEvent.SEND
+_VALIDATE: Final = OrderEvent.VALIDATE
+_CANCELLED: Final = OrderState.CANCELLED
+_APPLIED: Final = Outcome.APPLIED
+_LATE: Final = Outcome.LATE
+_OVERFILL: Final = Outcome.OVERFILL
+_REPEATED: Final = Outcome.REPEATED
+_UNKNOWN: Final = Outcome.UNKNOWN
+_FILL_AFTER_CANCEL: Final = Reason.FILL_AFTER_CANCEL
+_NONE: Final = Reason.NONE
+_RISK_APPROVED: Final = Reason.RISK_APPROVED
+
+
 class OrderLedger:
     """The orders of one account. `ts_ns` and `slice_` of each call are when the book does or learns it, and go into the rows.
 
@@ -104,7 +126,7 @@ class OrderLedger:
         self.next_order_n = 0
         self.next_row_n = 0
         self._orders: dict[int, Order] = {}
-        self._rows: list[tuple[int, ...]] = []
+        self._rows: list[bytes] = []
         if state is not None:
             self.next_order_n, self.next_row_n = int(state["next_order_n"]), int(state["next_row_n"])
             for values in state["orders"]:
@@ -156,48 +178,48 @@ class OrderLedger:
         return order
 
     def validate(self, order: Order, filters: VenueFilters, ts_ns: int, slice_: int, *, reference_price: int = 0, held: int = 0) -> Reason:
-        """NEW to VALIDATED, or to REJECTED with the filter that it fails; Reason.NONE where it passes."""
+        """NEW to VALIDATED, or to REJECTED with the filter that it fails; _NONE where it passes."""
         reason = filters.check(order.type, order.side, order.quantity, order.price, order.stop_price, reference_price, held)
-        if reason is Reason.NONE:
-            self._advance(order, OrderEvent.VALIDATE, ts_ns, slice_, Reason.RISK_APPROVED)
+        if reason is _NONE:
+            self._advance(order, _VALIDATE, ts_ns, slice_, _RISK_APPROVED)
         else:
-            self._advance(order, OrderEvent.REJECT, ts_ns, slice_, reason)
+            self._advance(order, _REJECT, ts_ns, slice_, reason)
         return reason
 
     def send(self, order: Order, ts_ns: int, slice_: int) -> bytes:
         """VALIDATED to SENT; the ORDER_REQUEST record for the venue, sent at `ts_ns`."""
-        self._advance(order, OrderEvent.SEND, ts_ns, slice_, Reason.RISK_APPROVED)
-        return self._request(order, Operation.NEW, ts_ns)
+        self._advance(order, _SEND, ts_ns, slice_, _RISK_APPROVED)
+        return self._request(order, _NEW, ts_ns)
 
     def cancel(self, order: Order, ts_ns: int, slice_: int, reason: Reason) -> bytes:
         """To CANCEL_PENDING; the ORDER_REQUEST record of the cancel. Raises IllegalTransition unless `order.cancellable`."""
-        self._advance(order, OrderEvent.REQUEST_CANCEL, ts_ns, slice_, reason)
-        return self._request(order, Operation.CANCEL, ts_ns)
+        self._advance(order, _REQUEST_CANCEL, ts_ns, slice_, reason)
+        return self._request(order, _CANCEL, ts_ns)
 
     def apply(self, report: Reported, ts_ns: int, slice_: int) -> Applied:
         """Moves an order on by a report. Late, repeated, impossible and unknown reports change nothing."""
         order = self._orders.get(report.order_n)
         if order is None or self._forgotten(order, ts_ns):
-            return Applied(Outcome.UNKNOWN, None, 0)
+            return Applied(_UNKNOWN, None, 0)
         if order.seen(report.exec_n):
-            return Applied(Outcome.REPEATED, order, 0)
+            return Applied(_REPEATED, order, 0)
         event, quantity, reason = _EVENTS[report.kind], report.quantity, report.reason
         before = order.state
-        if event == OrderEvent.FILL and before == OrderState.CANCELLED:
-            reason = Reason.FILL_AFTER_CANCEL
+        if event == _FILL and before == _CANCELLED:
+            reason = _FILL_AFTER_CANCEL
         try:
             advance(order, event, ts_ns, quantity)
         except IllegalTransition:
-            over = event == OrderEvent.FILL and quantity > order.leaves
-            return Applied(Outcome.OVERFILL if over else Outcome.LATE, order, 0)
-        if event != OrderEvent.ACK or order.state != before:
+            over = event == _FILL and quantity > order.leaves
+            return Applied(_OVERFILL if over else _LATE, order, 0)
+        if event != _ACK or order.state != before:
             self._note(order, ts_ns, slice_, reason)
-        return Applied(Outcome.APPLIED, order, quantity if event == OrderEvent.FILL else 0)
+        return Applied(_APPLIED, order, quantity if event == _FILL else 0)
 
     def drain(self) -> Rows:
         """The rows (tables.ORDER) since the last drain, in the order of the transitions; `n` runs on without gaps."""
         rows, self._rows = self._rows, []
-        return Rows("orders", self.account, np.array(rows, ORDER))
+        return Rows("orders", self.account, np.frombuffer(bytearray().join(rows), ORDER))
 
     def _advance(self, order: Order, event: OrderEvent, ts_ns: int, slice_: int, reason: Reason) -> None:
         advance(order, event, ts_ns)
@@ -207,10 +229,10 @@ class OrderLedger:
         n = self.next_row_n
         self.next_row_n = n + 1
         of_it = (o.order_n, o.quantity, o.filled, o.price, o.stop_price, o.symbol, o.type, o.side, o.state)
-        self._rows.append((n, slice_, ts_ns, *of_it, reason))
+        self._rows.append(_ROW.pack(n, slice_, ts_ns, *of_it, reason))
 
     def _request(self, o: Order, operation: Operation, ts_ns: int) -> bytes:
-        if operation == Operation.CANCEL:
+        if operation == _CANCEL:
             return _REQUEST.pack(o.order_n, ts_ns, 0, 0, 0, 0, o.symbol, operation, o.type, o.side, 0, 0, self.account_index)
         amounts = (o.quantity, o.price, o.stop_price, o.expires_ts_ns)
         what = (operation, o.type, o.side, o.time_in_force, o.flags)

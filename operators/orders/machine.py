@@ -83,6 +83,22 @@ _FIXED: Final = {
 """Where events lead that look at nothing but the state."""
 
 
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_ACK: Final = E.ACK
+_FILL: Final = E.FILL
+_REJECT: Final = E.REJECT
+_REJECT_CANCEL: Final = E.REJECT_CANCEL
+_TRIGGER: Final = E.TRIGGER
+_STOP: Final = OrderType.STOP
+_ACKNOWLEDGED: Final = S.ACKNOWLEDGED
+_CANCELLED: Final = S.CANCELLED
+_CANCEL_PENDING: Final = S.CANCEL_PENDING
+_FILLED: Final = S.FILLED
+_PARTIALLY_FILLED: Final = S.PARTIALLY_FILLED
+_REJECTED: Final = S.REJECTED
+_SENT: Final = S.SENT
+
+
 class IllegalTransition(ValueError):
     """An event that the order's state does not allow; the order is unchanged."""
 
@@ -148,33 +164,33 @@ def next_state(order: Order, event: OrderEvent, quantity: int = 0) -> OrderState
     legal = event in LEGAL[state]
     if legal and event in _FIXED:
         return _FIXED[event]
-    if event == E.FILL:
+    if event == _FILL:
         legal = legal and 0 < quantity <= order.leaves
-    elif event == E.TRIGGER:
-        legal = legal and order.type == OrderType.STOP
-    elif event == E.REJECT:
+    elif event == _TRIGGER:
+        legal = legal and order.type == _STOP
+    elif event == _REJECT:
         legal = legal and order.filled == 0
     if not legal:
-        what = f"{event.name} of {quantity}" if event == E.FILL else event.name
+        what = f"{event.name} of {quantity}" if event == _FILL else event.name
         msg = f"order {order.order_n}: {what} is illegal in {state.name} with {order.filled} of {order.quantity} filled"
         raise IllegalTransition(msg)
-    if event == E.FILL:
+    if event == _FILL:
         if order.leaves == quantity:
-            return S.FILLED
-        return state if state in (S.CANCEL_PENDING, S.CANCELLED) else S.PARTIALLY_FILLED
-    if event == E.REJECT_CANCEL:
+            return _FILLED
+        return state if state in (_CANCEL_PENDING, _CANCELLED) else _PARTIALLY_FILLED
+    if event == _REJECT_CANCEL:
         if order.filled:
-            return S.PARTIALLY_FILLED
-        return S.ACKNOWLEDGED if order.acknowledged else S.SENT
-    if event == E.ACK:
-        return S.ACKNOWLEDGED if state == S.SENT else state
-    return S.REJECTED if event == E.REJECT else state
+            return _PARTIALLY_FILLED
+        return _ACKNOWLEDGED if order.acknowledged else _SENT
+    if event == _ACK:
+        return _ACKNOWLEDGED if state == _SENT else state
+    return _REJECTED if event == _REJECT else state
 
 
 def advance(order: Order, event: OrderEvent, ts_ns: int, quantity: int = 0) -> OrderState:
     """Applies an event to the order, at `ts_ns`, and returns the new state. Raises IllegalTransition and then changes nothing."""
     order.state = next_state(order, event, quantity)
-    if event == E.FILL:
+    if event == _FILL:
         order.filled += quantity
     if event in _CONFIRMS:
         order.acknowledged = True

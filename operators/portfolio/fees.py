@@ -16,11 +16,14 @@ Tally, what an order has been charged for:
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from operators.portfolio.accounting import round_half_up
 from schemas.instruments import Instrument
 from schemas.tables import MONEY_EXPONENT, Liquidity
+
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_MAKER: Final = Liquidity.MAKER
 
 
 class FeeTally(TypedDict):
@@ -54,7 +57,7 @@ class FeeMeter:
     def charge(self, tally: FeeTally, side: int, quantity: int, notional: int, liquidity: int) -> int:
         """The fee in 1e-10 of one more fill of the order; `tally` is brought up to date in place."""
         tally["shares"] += quantity
-        tally["maker" if liquidity == Liquidity.MAKER else "taker"] += notional
+        tally["maker" if liquidity == _MAKER else "taker"] += notional
         total = round_half_up(self._total(side, tally["shares"], tally["maker"], tally["taker"]), self.denominator)
         fee = total - tally["charged"]
         tally["charged"] = total
@@ -62,7 +65,7 @@ class FeeMeter:
 
     def whole(self, side: int, quantity: int, notional: int, liquidity: int) -> int:
         """The fee in 1e-10 of an order that fills at once."""
-        maker = notional if liquidity == Liquidity.MAKER else 0
+        maker = notional if liquidity == _MAKER else 0
         return round_half_up(self._total(side, quantity, maker, notional - maker), self.denominator)
 
     def _total(self, side: int, shares: int, maker: int, taker: int) -> int:

@@ -84,6 +84,14 @@ class Decision(NamedTuple):
     largest_passing: int
 
 
+# Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
+_NORMAL: Final = Mode.NORMAL
+_EXPECTED_VALUE: Final = RiskRule.EXPECTED_VALUE
+_MAX_GROSS: Final = RiskRule.MAX_GROSS
+_MAX_POSITION: Final = RiskRule.MAX_POSITION
+_QUANTITY_BELOW_LOT: Final = RiskRule.QUANTITY_BELOW_LOT
+
+
 def fraction8(value: Decimal) -> Fraction8:
     """An exact fraction of a setting."""
     numerator, denominator = value.as_integer_ratio()
@@ -121,7 +129,7 @@ def largest_position(limit: Fraction8, equity2: int, price: int, listing: Listin
 
 def check_entry(limits: RiskLimits, listing: Listing, e: Entry) -> Decision:
     """The verdict on an entry."""
-    if e.mode != Mode.NORMAL:
+    if e.mode != _NORMAL:
         return _refused(RiskRule.MODE, e.mode * E8, 0)
     if not listing.tradeable:
         return _refused(RiskRule.SYMBOL_NOT_TRADEABLE)
@@ -155,16 +163,16 @@ def _check_size(limits: RiskLimits, listing: Listing, e: Entry) -> Decision:
     if e.quantity < listing.lot:
         affordable = max(0, e.equity2) * limits.position.numerator // (limits.position.denominator * unit2) - e.held
         units = 10**listing.size_exponent
-        return _refused(RiskRule.QUANTITY_BELOW_LOT, affordable * E8 // units, listing.lot * E8 // units)
+        return _refused(_QUANTITY_BELOW_LOT, affordable * E8 // units, listing.lot * E8 // units)
     worth2 = (e.held + e.quantity) * unit2
     position_e8 = share_e8(worth2, e.equity2)
     if worth2 * limits.position.denominator > e.equity2 * limits.position.numerator:
-        return Decision(False, RiskRule.MAX_POSITION, position_e8, limits.position.e8, largest)
+        return Decision(False, _MAX_POSITION, position_e8, limits.position.e8, largest)
     gross2 = e.others2 + worth2
     if gross2 * limits.gross.denominator > e.equity2 * limits.gross.numerator:
-        return Decision(False, RiskRule.MAX_GROSS, share_e8(gross2, e.equity2), limits.gross.e8, largest)
+        return Decision(False, _MAX_GROSS, share_e8(gross2, e.equity2), limits.gross.e8, largest)
     passes = e.expected_e10 > 0 or not e.strict
-    return Decision(passes, RiskRule.EXPECTED_VALUE, e.expected_e10 // 100, 0, largest if passes else 0)
+    return Decision(passes, _EXPECTED_VALUE, e.expected_e10 // 100, 0, largest if passes else 0)
 
 
 def _refused(rule: RiskRule, value_e8: int = 0, limit_e8: int = 0) -> Decision:

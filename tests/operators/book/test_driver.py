@@ -66,7 +66,7 @@ def naive(market):
             work.submit(requests)
         before2 = book["market"][:, BID] + book["market"][:, ASK]
         for reports in work.run(k + 1):
-            pending = sorted(pending + kept(reports, before2.tolist()))
+            pending = sorted(pending + kept(reports, before2))
         for q in np.concatenate([o.quotes for o in outs]):
             if q["gate"] & IN_SESSION and not q["gate"] & CROSSED:
                 book["market"][q["symbol"]] = [q["bid"], q["ask"], q["bid_size"], q["ask_size"], q["ts_ns"]]

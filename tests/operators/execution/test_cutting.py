@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from operators.execution import UNKNOWN_EXEC_N, VenueInput
-from schemas.orders import visible_slice
+from schemas.orders import ReportKind, visible_slice
 
 W = 100_000_000
 SLICES = 60
@@ -61,6 +61,37 @@ def test_driving_in_any_strides_changes_nothing(made_up, seed):
         if work.at < SLICES:
             found.append(work.run_until_event(work.at + 1))
     assert np.concatenate(found).tobytes() == whole.tobytes()
+    same_state(work.close(), state)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_acknowledgements_taken_in_passing_are_the_same(made_up, seed):
+    f = made_up(seed, SLICES)
+    whole = f.run(SLICES)
+    state = f.state
+    rng = np.random.default_rng(seed)
+    requests = f.all_requests()
+    sent = requests["sent_ts_ns"] // W
+    work = f.venue.open(f.venue.start(), f.venue.window(0, SLICES, f.gated(0, SLICES)), acks_stop=False)
+    found, stops = [], 0
+    for k in sorted({*sent.tolist(), *rng.integers(1, SLICES, 9).tolist(), SLICES}):
+        while work.next_event(k) < k:
+            event = work.next_event(k)
+            reports = work.run_until_event(k)
+            assert work.at == event + 1
+            assert (reports["slice"] <= event).all()
+            assert set(reports["kind"][reports["slice"] == event]) != {int(ReportKind.ACK)}
+            assert set(reports["kind"][reports["slice"] < event]) <= {int(ReportKind.ACK)}
+            found.append(reports)
+            stops += 1
+        passed = work.skip(k)
+        assert set(passed["kind"]) <= {int(ReportKind.ACK)}
+        found.append(passed)
+        work.submit(requests[sent == k])
+    reports = np.concatenate(found)
+    reports = reports[np.lexsort((reports["exec_n"], reports["order_n"], reports["account"], reports["ts_ns"]))]
+    assert reports.tobytes() == whole.tobytes()
+    assert stops < len(np.unique(whole["slice"]))
     same_state(work.close(), state)
 
 
