@@ -14,7 +14,9 @@ from operators.spiking.vector_kernels import marked_row_adder, row_summer
 _NEVER = -(2**63)
 _sum_rows = row_summer(HIDDEN, 16, HEADS * HEAD_WIDTH, 32)
 _add_spiking_rows = marked_row_adder(HEADS * HEAD_WIDTH, 32)
-SCRATCH_BYTES = 11 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH
+AHEAD = 16
+"""Ticks whose decay factors are worked out together: they need no state, so the CPU does not wait for one exponential after another."""
+SCRATCH_BYTES = 11 * HIDDEN + 4 * HEADS * HEAD_WIDTH + 8 * HEAD_WIDTH * AHEAD
 
 
 @njit(nogil=True, cache=True)
@@ -29,7 +31,7 @@ def working_arrays(scratch):
         scratch[b:c],
         scratch[0:a].view(np.int64),
         scratch[c:d].view(np.int32),
-        scratch[d : d + 8 * HEAD_WIDTH].view(np.float64),
+        scratch[d : d + 8 * HEAD_WIDTH * AHEAD].view(np.float64),
     )
 
 
@@ -41,16 +43,22 @@ def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r,
     number: a view of a row costs two atomic reference counts, eight of them a third of the tick.
     """
     groups = inv_tau.size
-    decay_factors(inv_tau, groups, h, factor)
+    decay_factors(inv_tau, groups, h, factor, 0)
+    return decayed(s, inputs, begin, end, w_in, theta, groups, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, 0)
+
+
+@njit(nogil=True, cache=True)
+def decayed(s, inputs, begin, end, w_in, theta, groups, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, at):
+    """The rest of `advance`, the tick's decay factors being factor[at : at + HEAD_WIDTH]."""
     _sum_rows(w_in, w_read, inputs, begin, end, drive, total)
     count = 0
-    for at in range(0, HIDDEN, 64):
+    for block in range(0, HIDDEN, 64):
         word = np.uint64(0)
-        for first in range(at, at + 64, LANES):
-            mask = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[1 + first * groups // HIDDEN])
-            word |= np.uint64(mask) << np.uint64(first - at)
-        count = _add_spiking_rows(w_read, w_in.shape[0], word, at, total, spikes, count)
-    read_out(factor, groups, total, n, r, score, s, scale)
+        for first in range(block, block + 64, LANES):
+            mask = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[at + 1 + first * groups // HIDDEN])
+            word |= np.uint64(mask) << np.uint64(first - block)
+        count = _add_spiking_rows(w_read, w_in.shape[0], word, block, total, spikes, count)
+    read_out(factor, at, groups, total, n, r, score, s, scale)
     return count
 
 
@@ -64,27 +72,34 @@ def run_ticks(ticks, use, indptr, neuron, local, model, state, scratch, forget, 
     w_in, theta, inv_tau, w_read, scale = model
     v, r, n, last_ns, score = state
     drive, fired, spikes, total, factor = working_arrays(scratch)
-    for t in range(ticks.size):
-        s = local[ticks[t].symbol]
-        hidden = 0
-        begin = indptr[t]
-        end = indptr[t + 1]
-        if use[t]:
-            h = np.int64(-1)
-            ts = ticks[t].ts_ns
-            if last_ns[s] != _NEVER and not forget:
-                h = ts - last_ns[s]
-            last_ns[s] = ts
-            hidden = advance(
-                s, h, neuron, begin, end, w_in, theta, inv_tau, w_read, scale, v, r, n, score, drive,
-                fired, spikes, total, factor,
-            )  # fmt: skip
-            out_in[t] = end - begin
-        else:
-            out_in[t] = 0
-        out_hidden[t] = hidden
-        out_now[t] = score[s, 0]
-        out_score[t] = score[s, 1]
+    groups = inv_tau.size
+    for first in range(0, ticks.size, AHEAD):
+        last = min(first + AHEAD, ticks.size)
+        for t in range(first, last):
+            if use[t]:
+                s = local[ticks[t].symbol]
+                h = np.int64(-1)
+                ts = ticks[t].ts_ns
+                if last_ns[s] != _NEVER and not forget:
+                    h = ts - last_ns[s]
+                last_ns[s] = ts
+                decay_factors(inv_tau, groups, h, factor, (t - first) * HEAD_WIDTH)
+        for t in range(first, last):
+            s = local[ticks[t].symbol]
+            hidden = 0
+            begin = indptr[t]
+            end = indptr[t + 1]
+            if use[t]:
+                hidden = decayed(
+                    s, neuron, begin, end, w_in, theta, groups, w_read, scale, v, r, n, score, drive,
+                    fired, spikes, total, factor, (t - first) * HEAD_WIDTH,
+                )  # fmt: skip
+                out_in[t] = end - begin
+            else:
+                out_in[t] = 0
+            out_hidden[t] = hidden
+            out_now[t] = score[s, 0]
+            out_score[t] = score[s, 1]
 
 
 @njit(nogil=True, cache=True)

@@ -44,12 +44,12 @@ def _leaky(builder, groups):
 
 
 @intrinsic
-def decay_factors(typingctx, inv_tau, groups, h, factor):
-    """factor[1 + g] = exp64(-h * inv_tau[g]) for g < groups, to the bit; 0 in all other lanes, and everywhere for h < 0.
+def decay_factors(typingctx, inv_tau, groups, h, factor, at):
+    """factor[at + 1 + g] = exp64(-h * inv_tau[g]) for g < groups, to the bit; 0 in all other lanes, and everywhere for h < 0.
 
-    inv_tau float64 (groups,), factor float64 (HEAD_WIDTH,).
+    inv_tau float64 (groups,), factor float64 of which HEAD_WIDTH are set from place `at` on.
     """
-    signature = types.void(inv_tau, types.int64, types.int64, factor)
+    signature = types.void(inv_tau, types.int64, types.int64, factor, types.int64)
 
     def codegen(context, builder, sig, args):
         lanes = ir.VectorType(_F64, HEAD_WIDTH)
@@ -76,7 +76,7 @@ def decay_factors(typingctx, inv_tau, groups, h, factor):
         known = builder.icmp_signed(">=", args[2], ir.Constant(_I64, 0))
         counts = builder.and_(leaky, spread(builder, known, HEAD_WIDTH))
         counts = builder.and_(counts, builder.fcmp_unordered(">=", x, _traces(_SMALLEST)))
-        target = lanes_at(context, builder, sig.args[3], args[3], ir.Constant(_I64, 0), HEAD_WIDTH)
+        target = lanes_at(context, builder, sig.args[3], args[3], args[4], HEAD_WIDTH)
         builder.store(builder.select(counts, result, _traces(0.0)), target, align=8)
         return context.get_dummy_value()
 
@@ -111,15 +111,15 @@ def step_membranes(typingctx, v, at, drive, theta, fired, first, factor):
 
 
 @intrinsic
-def read_out(typingctx, factor, groups, total, n, r, score, s, scale):
+def read_out(typingctx, factor, at, groups, total, n, r, score, s, scale):
     """Counts, accumulators and scores of symbol s: n <- n * factor + 1, r <- r * factor + total,
     score = scale * the sum of r / (n + c) over the traces 0..groups in this order (r times 1 / (n + c), in fact), c = CALM_TICKS, but 0
     for trace 0.
 
-    factor float64 (HEAD_WIDTH,), total int32 (HEADS * HEAD_WIDTH,), n float64 (S, HEAD_WIDTH), r float64 (S, HEADS * HEAD_WIDTH),
-    score float32 (S, HEADS).
+    factor float64, those of this tick from place `at` on, total int32 (HEADS * HEAD_WIDTH,), n float64 (S, HEAD_WIDTH),
+    r float64 (S, HEADS * HEAD_WIDTH), score float32 (S, HEADS).
     """
-    signature = types.void(factor, types.int64, total, n, r, score, types.int64, types.float64)
+    signature = types.void(factor, types.int64, types.int64, total, n, r, score, types.int64, types.float64)
 
     def codegen(context, builder, sig, args):
         lanes = ir.VectorType(_F64, HEAD_WIDTH)
@@ -127,28 +127,28 @@ def read_out(typingctx, factor, groups, total, n, r, score, s, scale):
         def number(k):
             return ir.Constant(_I64, k)
 
-        f = builder.load(lanes_at(context, builder, sig.args[0], args[0], number(0), HEAD_WIDTH), align=8)
-        place = lanes_at(context, builder, sig.args[3], args[3], builder.mul(args[6], number(HEAD_WIDTH)), HEAD_WIDTH)
+        f = builder.load(lanes_at(context, builder, sig.args[0], args[0], args[1], HEAD_WIDTH), align=8)
+        place = lanes_at(context, builder, sig.args[4], args[4], builder.mul(args[7], number(HEAD_WIDTH)), HEAD_WIDTH)
         count = builder.fadd(builder.fmul(builder.load(place, align=8), f), _traces(1.0))
         builder.store(count, place, align=8)
         first = ir.Constant(ir.VectorType(ir.IntType(1), HEAD_WIDTH), [k == 0 for k in range(HEAD_WIDTH)])
-        used = builder.or_(first, _leaky(builder, args[1]))
+        used = builder.or_(first, _leaky(builder, args[2]))
         seen = builder.fadd(count, ir.Constant(lanes, [0.0, *[CALM_TICKS] * (HEAD_WIDTH - 1)]))
         weight = builder.select(used, builder.fdiv(_traces(1.0), seen), _traces(0.0))
-        scores = context.make_array(sig.args[5])(context, builder, args[5])
+        scores = context.make_array(sig.args[6])(context, builder, args[6])
         for head in range(HEADS):
             column = number(head * HEAD_WIDTH)
-            spikes = builder.load(lanes_at(context, builder, sig.args[2], args[2], column, HEAD_WIDTH), align=4)
-            at = builder.add(builder.mul(args[6], number(HEADS * HEAD_WIDTH)), column)
-            place = lanes_at(context, builder, sig.args[4], args[4], at, HEAD_WIDTH)
+            spikes = builder.load(lanes_at(context, builder, sig.args[3], args[3], column, HEAD_WIDTH), align=4)
+            row = builder.add(builder.mul(args[7], number(HEADS * HEAD_WIDTH)), column)
+            place = lanes_at(context, builder, sig.args[5], args[5], row, HEAD_WIDTH)
             now = builder.fadd(builder.fmul(builder.load(place, align=8), f), builder.sitofp(spikes, lanes))
             builder.store(now, place, align=8)
             parts = builder.fmul(now, weight)
             value = builder.extract_element(parts, ir.Constant(ir.IntType(32), 0))
             for k in range(1, HEAD_WIDTH):
                 value = builder.fadd(value, builder.extract_element(parts, ir.Constant(ir.IntType(32), k)))
-            target = builder.gep(scores.data, [builder.add(builder.mul(args[6], number(HEADS)), number(head))])
-            builder.store(builder.fptrunc(builder.fmul(value, args[7]), _F32), target)
+            target = builder.gep(scores.data, [builder.add(builder.mul(args[7], number(HEADS)), number(head))])
+            builder.store(builder.fptrunc(builder.fmul(value, args[8]), _F32), target)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -16,7 +16,7 @@ _add_marked = marked_row_adder(16, 32)
 
 @njit
 def factors(inv_tau, h, factor):
-    decay_factors(inv_tau, inv_tau.size, h, factor)
+    decay_factors(inv_tau, inv_tau.size, h, factor, 0)
 
 
 @njit
