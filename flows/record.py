@@ -1,180 +1,168 @@
-"""Records the topic `ticks` of a deployment to a tape that `replay` reads back to the same hash.
+"""The record flow: the topic `ticks` of a deployment to a tape that `replay` reads back to the same hash.
 
-The ticks of all partitions are merged in the tape's order, (ts_ns, symbol, seq), as far as every partition has come, and written by the
-tape's writer: what is cut short is never a tape, the next attempt starts over. Messages that cannot be read stand in `poison.jsonl` beside
-the ticks. A stream that a tape cannot hold (a symbol's numbers with holes, times that go back or were refused) ends the recording with the
-tick: the log still has it all.
+    ticks --- recording (a file of each partition)  ...at the end:  merged in the tape's order, (ts_ns, symbol, seq), to a tape
+
+While it runs, ticks are kept in the run folder `<tape>.recording`, where a recovery point says how far; killed at any moment, the same
+command goes on from there. When the stream has ended, or the recording is told to stop, the tape is made of them by the tape's own writer,
+which checks every tick, and the run folder is removed. Messages that cannot be read stand in `poison.jsonl` beside the ticks. A stream
+that a tape cannot hold (holes, a beginning that is deleted, times that go back or were refused) ends the recording with the place.
 """
 
 from __future__ import annotations
 
-import time
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+import bytewax.operators as op
 import numpy as np
+from bytewax.dataflow import Dataflow
 
-from operators.sources.kafka import Start, Taken, TickFeed, TopicLog, carried_by, published
-from operators.sources.tape import Manifest, TapeWriter
-from operators.sources.tape.disk import writing
+from flows.live.process import Ended, Process, Wired, run
+from operators.sinks import RunFolder
+from operators.sinks.recording import POISON, Recording, RecordingSink
+from operators.sources.kafka import Start, published
+from operators.sources.kafka.operator import KafkaSource
+from operators.sources.kafka.position import POSITION_VERSION
+from operators.sources.kafka.recording import RecordingStream
+from operators.sources.tape import Manifest, TapeWriter, refuse_taken
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import TapeError
 from schemas.instruments import InstrumentList
-from schemas.settings import Settings
-from schemas.ticks import FLAG_TIME_REFUSED, Ticks, rows_at, rows_joined
+from schemas.recorded import ALWAYS_NS
+from schemas.settings import Settings, load_settings
+from schemas.ticks import Ticks, rows_at, rows_joined
 from schemas.topics import TICKS
 
-POISON: Final = "poison.jsonl"
-_TAKE_BYTES: Final = 8 << 20
-_HELD_ROWS: Final = 1 << 20
-"""Ticks of a partition that may wait for the others; then it is not read on until they have come as far."""
-_PAUSE_S: Final = 0.002
-_NOTHING: Final = -(2**63)
+NAME = "record"
+KEPT: Final = "ticks"
+"""Folder of a run folder in which the ticks are kept until the tape is made."""
+AT_ONCE: Final = 1 << 17
+"""Ticks of a partition that are merged at once."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """The tape that was made: its manifest, and how many messages could not be read."""
+class Options:
+    """What is recorded. `out`: the tape; `until_end`: only the whole stream makes a tape; `overwrite`: a tape that is there is replaced;
+    `on_rows` is told how many ticks were read so far."""
 
     out: Path
-    manifest: Manifest
-    poison: int
+    until_end: bool = False
+    overwrite: bool = False
+    on_rows: Callable[[int], None] = lambda _rows: None
+
+
+@dataclass
+class Recorded:
+    """The tape that was made, None where there is none: its manifest, and how many messages could not be read."""
+
+    out: Path
+    manifest: Manifest | None = None
+    poison: int = 0
+    ended: Ended = field(default_factory=lambda: Ended({}, None))
+
+
+def wire(process: Process, options: Options, recorded: Recorded) -> Wired:
+    """The flow between the topic `ticks` and the files of a recording, of which `settle` makes the tape and tells `recorded`."""
+    settings, live = process.settings, process.live
+    instruments = published(settings, process.drain, live)
+    stream = RecordingStream(settings, instruments, live, options.on_rows)
+    start, credit = Start("earliest"), process.credit()
+    name = f"{process.client}.ticks"
+    ticks = KafkaSource("ticks", settings, name, stream, process.drain, credit, process.meters, live, start)
+    sink = RecordingSink(process.folder.path / KEPT, settings.partitions)
+    flow = Dataflow(NAME)
+    op.output("recording", op.input("ticks", flow, ticks), sink)
+
+    def settle() -> bool:
+        if ticks.finished or not options.until_end:
+            assert sink.recording is not None
+            recorded.manifest = made_tape(sink.recording, settings, instruments, options, whole=ticks.finished)
+            recorded.poison = sink.recording.poison
+        return True
+
+    def summary() -> dict[str, Any]:
+        made = recorded.manifest
+        told = {} if made is None else {"rows": made.rows, "tape_hash": made.tape_hash}
+        return {"tape": str(options.out), "poison": recorded.poison, **told}
+
+    steps = {f"{NAME}.ticks": POSITION_VERSION, f"{NAME}.recording": RecordingSink.version}
+    return Wired(flow, steps, lambda: ticks.finished, summary, settle)
+
+
+def made_tape(recording: Recording, settings: Settings, instruments: InstrumentList, options: Options, *, whole: bool) -> Manifest:
+    """Makes the tape of what was recorded: all of it, or (not `whole`) what all partitions have reached.
+
+    Raises RefusedError where the tape is taken, TapeError where it cannot hold a tick.
+    """
+    about = {"deployment": settings.deployment, "topic": settings.kafka.topic(TICKS), "end": whole}
+    offsets = {name: {str(p): o[i] for p, o in sorted(recording.offsets.items())} for i, name in enumerate(("from", "before"))}
+    before_ns = min(recording.reached_ns.values())
+    parts = [recording.ticks(p) for p in range(settings.partitions)]
+    if before_ns != ALWAYS_NS:
+        parts = [part[: int(np.searchsorted(part["ts_ns"], before_ns))] for part in parts]
+    origin = {"recorded": {**about, **offsets}}
+    with TapeWriter(options.out, instruments, settings.partitions, settings.shards, origin, options.overwrite) as tape:
+        _merge(parts, tape)
+        shutil.copyfile(recording.folder / POISON, tape.folder / POISON)
+        return tape.close()
+
+
+def _merge(parts: list[Ticks], tape: TapeWriter) -> None:
+    """Writes the ticks of all partitions, each in the order of time, in the tape's order."""
+    at, most = [0] * len(parts), AT_ONCE
+    while any(a < part.size for a, part in zip(at, parts, strict=True)):
+        heads = [part[a : a + most] for a, part in zip(at, parts, strict=True)]
+        bounds = [int(h["ts_ns"][-1]) for h, a, part in zip(heads, at, parts, strict=True) if a + h.size < part.size]
+        taken = [h[: int(np.searchsorted(h["ts_ns"], min(bounds)))] if bounds else h for h in heads]
+        if not any(t.size for t in taken):
+            most *= 2  # so many ticks of one time
+            continue
+        ticks = rows_joined([t for t in taken if t.size])
+        tape.append(rows_at(ticks, np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"]))))
+        at = [a + t.size for a, t in zip(at, taken, strict=True)]
+
+
+def run_folder(out: Path) -> RunFolder:
+    """Where a tape's ticks are kept while it is recorded."""
+    return RunFolder(out.with_name(f"{out.name}.recording"))
 
 
 def record(
     settings: Settings,
-    out: Path,
-    until_end: bool,
-    drain: Drain,
-    overwrite: bool = False,
+    options: Options,
+    drain: Drain | None = None,
     live: Live | None = None,
-    on_rows: Callable[[int], None] = lambda _: None,
-) -> Recorded | None:
-    """Records from the earliest message to the end of the stream, or until a drain is asked.
+    epoch_s: float = 1.0,
+) -> Recorded:
+    """Records from the earliest message, or from where an earlier attempt was, to the end of the stream or until a drain is asked.
 
-    `until_end`: only the whole stream makes a tape, a drain leaves none (None is returned). Otherwise a drain ends the tape at the time
-    that every partition has reached. `on_rows` is told the ticks on the tape so far.
+    With `until_end` only the whole stream makes a tape; a drain leaves what there is for the next attempt. Otherwise a drain ends the tape
+    at the time that every partition has reached.
 
-    Raises TopicError and BrokerError as a flow that reads the topic does, RefusedError where `out` is taken, TapeError where the stream
+    Raises TopicError and BrokerError as a flow that reads the topic does, RefusedError where the tape is taken, TapeError where the stream
     holds a tick that a tape cannot.
     """
-    live = Live() if live is None else live
-    instruments = published(settings, drain, live)
-    partitions = range(settings.partitions)
-    log = TopicLog(settings.kafka, f"{settings.deployment}.record", TICKS, tuple(partitions), settings.partitions, live)
-    origin: dict[str, Any] = {"recorded": {"deployment": settings.deployment, "topic": settings.kafka.topic(TICKS)}}
-    with TapeWriter(out, instruments, settings.partitions, settings.shards, origin, overwrite) as tape:
-        with writing(out):
-            poison = (tape.folder / POISON).open("wb")
-        with poison:
-            recording = _Recording(settings, instruments, log, tape, poison, live, on_rows)
-            try:
-                whole = recording.run(drain)
-            finally:
-                log.close()
-        if not whole and until_end:
-            tape.abort()
-            return None
-        tape.origin["recorded"] |= {"from": recording.first_offsets, "before": recording.offsets, "end": whole}
-        return Recorded(out, tape.close(), recording.poisoned)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    refuse_taken(options.out, options.overwrite)
+    folder = run_folder(options.out)
+    process = Process(NAME, settings, folder, Live() if live is None else live, Drain() if drain is None else drain)
+    recorded = Recorded(options.out)
+    over = folder.path.is_dir() and folder.read_run() is not None  # of a tape that was made and is gone
+    recorded.ended = run(process, "", lambda p: wire(p, options, recorded), epoch_s, over)
+    if recorded.manifest is not None:
+        shutil.rmtree(folder.path)
+    return recorded
 
 
-class _Recording:
-    """One pass over the log: what each partition has given and the tape has not taken yet."""
+def build(settings: Settings, options: Options) -> Dataflow:
+    """The flow, for a runner of one's own; it keeps ticks in the run folder, and makes no tape: that is done after the flow."""
+    return wire(Process(NAME, settings, run_folder(options.out)), options, Recorded(options.out)).flow
 
-    def __init__(
-        self,
-        settings: Settings,
-        instruments: InstrumentList,
-        log: TopicLog,
-        tape: TapeWriter,
-        poison: IO[bytes],
-        live: Live,
-        on_rows: Callable[[int], None],
-    ) -> None:
-        self.poisoned = 0
-        self.first_offsets: dict[str, int] = {}
-        self._log = log
-        self._tape = tape
-        self._file = poison
-        self._live = live
-        self._on_rows = on_rows
-        self._topic = settings.kafka.topic(TICKS)
-        self._feeds = {p: TickFeed(TICKS, settings.time_guard, carried_by(instruments, settings, p)) for p in log.partitions}
-        self._held: dict[int, list[Ticks]] = {p: [] for p in log.partitions}
-        self._reached = dict.fromkeys(log.partitions, _NOTHING)
 
-    @property
-    def offsets(self) -> dict[str, int]:
-        """The offset after what was taken, by partition."""
-        return {str(p): self._log.position(p) for p in self._feeds} if self._log.connected or self.first_offsets else {}
-
-    def run(self, drain: Drain) -> bool:
-        """Reads and writes until the stream ends (True) or a drain is asked."""
-        while not drain.asked and not self._log.connected:
-            if not self._log.connect(lambda client, s: Start("earliest").offsets_in(client, self._topic, self._log.partitions, None, s)):
-                time.sleep(_PAUSE_S)
-        if self._log.connected:
-            self.first_offsets = self.offsets
-        while not drain.asked and not all(f.ended for f in self._feeds.values()):
-            self._log.read()
-            arrived = [p for p in self._feeds if self._take(p)]
-            self._write()
-            if not arrived:
-                time.sleep(_PAUSE_S)
-        return all(f.ended for f in self._feeds.values())
-
-    def _take(self, p: int) -> bool:
-        """Takes what has arrived of a partition, unless it is far ahead of the others; returns whether there was anything."""
-        feed = self._feeds[p]
-        if feed.ended or not self._log.waiting(p) or sum(map(len, self._held[p])) > _HELD_ROWS:
-            return False
-        messages = self._log.take(p, _TAKE_BYTES)
-        taken = feed.take(messages)
-        with writing(self._tape.path):
-            for poison in taken.poison:
-                self._file.write(poison.json() + b"\n")
-        self.poisoned += len(taken.poison)
-        self._check(p, taken)
-        if taken.ticks.size:
-            self._held[p].append(taken.ticks)
-        if taken.times.size:
-            self._reached[p] = max(self._reached[p], int(taken.times.max()))
-        if feed.ended:
-            self._reached[p] = 2**63 - 1
-            self._log.stop(p)
-        self._live.arrived(p, len(messages), taken.ticks.size, sum(map(len, messages)), self._reached[p] if not feed.ended else None)
-        return True
-
-    def _check(self, p: int, taken: Taken) -> None:
-        refused = np.flatnonzero(taken.ticks["flags"] & FLAG_TIME_REFUSED)
-        if not refused.size and not taken.missing:
-            return
-        if taken.missing:
-            what = f"{taken.missing} records are missing before sequence {taken.sequence + taken.ticks.size}"
-        else:
-            what = f"record {taken.sequence + int(refused[0])} has a time that cannot be true, {taken.ticks['ts_ns'][refused[0]]} ns"
-        msg = (
-            f"topic {self._topic}, partition {p}: {what}; a tape cannot hold that, so none was made. The log still has it: run a flow on it"
-        )
-        raise TapeError(msg)
-
-    def _write(self) -> None:
-        """Writes what every partition has passed: ticks before the smallest time that one has reached."""
-        before_ns = min(self._reached.values())
-        parts = []
-        for p, held in self._held.items():
-            if not held:
-                continue
-            joined = held[0] if len(held) == 1 else rows_joined(held)
-            n = joined.size if before_ns == 2**63 - 1 else int(np.searchsorted(joined["ts_ns"], before_ns))
-            if n:
-                parts.append(joined[:n])
-            self._held[p] = [joined[n:]] if n < joined.size else []
-        if parts:
-            ticks = rows_joined(parts)
-            self._tape.append(rows_at(ticks, np.lexsort((ticks["seq"], ticks["symbol"], ticks["ts_ns"]))))
-            self._on_rows(self._tape.rows)
+def live() -> Dataflow:
+    """For Bytewax's own runner, settings from the environment. `spiketape run record` is the way with lock, recovery, health and tape."""
+    settings = load_settings()
+    return build(settings, Options(Path("tapes") / settings.deployment))

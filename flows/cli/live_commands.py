@@ -191,39 +191,31 @@ def record_command(
     out: Annotated[Path, typer.Option(help="Folder of the tape to make.", show_default=False)],
     until_end: Annotated[bool, typer.Option("--until-end", help="Only the whole stream makes a tape.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tape that is there.")] = False,
+    epoch_s: Epoch = 1.0,
     config: Config = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """The topic ticks to a tape that replay reads back to the same hash. Told to stop, it ends the tape where all partitions have come to.
 
+    Killed, or told to stop with --until-end, it goes on with the same command; until then ticks are kept in OUT.recording.
+
     Example:
 
       spiketape run record --out tapes/today --until-end
     """
-    from flows.live.health import watched
-    from flows.live.logs import logging_to, secrets_of
-    from flows.record import record
-    from operators.timeline.control import Drain
-    from operators.timeline.live import Live
+    from flows.record import Options, record
 
-    settings = settings_of(config, set_)
-    drain, live = Drain(), Live()
-    with (
-        logging_to("record", settings.deployment, out.name, secrets_of(settings)),
-        drain.on_signals(),
-        watched(live, settings, "record"),
-        progress(f"recording {out.name}", None, "ticks") as moved,
-    ):
-        made = record(settings, out, until_end, drain, overwrite, live, moved)
-    if made is None:
-        say(f"stopped before the end of the stream; {out} was not made. Run the same command again: it starts over")
-    elif as_json:
-        print_json({"out": str(made.out), "rows": made.manifest.rows, "tape_hash": made.manifest.tape_hash, "poison": made.poison})
+    with progress(f"recording {out.name}", None, "ticks") as moved:
+        made = record(settings_of(config, set_), Options(out, until_end, overwrite, moved), epoch_s=epoch_s)
+    if as_json:
+        print_json(made.ended.summary)
+    elif made.manifest is None:
+        say(f"stopped before the end of the stream; {out} is not made yet. The same command goes on")
     else:
-        say(f"{made.manifest.rows:,} ticks in {made.out}; messages that could not be read: {made.poison:,}")
-    if drain.signal is not None:
-        raise typer.Exit(128 + drain.signal)
+        say(f"{made.manifest.rows:,} ticks in {out}; messages that could not be read: {made.poison:,}")
+    if made.ended.drained_by is not None:
+        raise typer.Exit(128 + made.ended.drained_by)
 
 
 def _ended_by(signum: int, _frame: object) -> None:

@@ -17,12 +17,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from flows.produce import Playing, produce
-from flows.record import POISON, record
+from flows.record import NAME, Options, record
+from operators.sinks.recording import POISON
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import RefusedError, TapeError, UsageError
+from schemas.errors import RefusedError, SpiketapeError, TapeError, UsageError
 from schemas.poison import Poison
 from schemas.settings import Settings, load_settings
 from schemas.tick_stream import CONTENT_TYPE
@@ -85,9 +86,10 @@ def paced(tape: Tape, seconds: float) -> list[str]:
 def recorded(settings: Settings, out: Path) -> tuple[str, int]:
     """The hash of the tape that is recorded, and how many records of the stream were there more than once."""
     live = Live()
-    made = record(settings, out, True, Drain(), live=live)
-    assert made is not None
+    made = record(settings, Options(out, until_end=True), live=live)
+    assert made.manifest is not None
     Tape.open(out).verify()
+    assert not out.with_name(f"{out.name}.recording").exists()
     return made.manifest.tape_hash, live.duplicates
 
 
@@ -173,12 +175,21 @@ def test_without_end_a_recording_ends_when_it_is_asked_to(deployed: Deployed, ta
     produce(tape, settings, Playing(end=False), Drain())
     drain, last = Drain(), tape.manifest.last_ts_ns
     before = sum(tape.seek(p, last or 0) for p in range(tape.partitions))
-    made = record(settings, tmp_path / "tape", False, drain, on_rows=lambda n: drain.ask() if n == before else None)
-    assert made is not None
+    made = record(settings, Options(tmp_path / "tape", on_rows=lambda n: drain.ask(signal.SIGTERM) if n >= before else None), drain)
+    assert made.manifest is not None
     assert made.manifest.rows == before
+    assert made.ended.drained_by == signal.SIGTERM
+    Tape.open(tmp_path / "tape").verify()
     drain = Drain()
-    assert record(settings, tmp_path / "none", True, drain, on_rows=lambda n: drain.ask() if n == before else None) is None
-    assert [p.name for p in tmp_path.iterdir()] == ["tape"]
+    whole = Options(tmp_path / "whole", until_end=True, on_rows=lambda n: drain.ask(signal.SIGTERM) if n >= before else None)
+    assert record(settings, whole, drain).manifest is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tape", "whole.recording"]
+    produce(tape, settings, Playing(), Drain())
+    live = Live()
+    made = record(settings, whole, live=live)
+    assert made.manifest is not None
+    assert made.manifest.tape_hash == tape.manifest.tape_hash
+    assert live.ticks < tape.manifest.rows / 10  # the rest was there
 
 
 def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
@@ -189,8 +200,8 @@ def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed
     producer.produce(topic, b"\x00junk", partition=2, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
     assert producer.flush(20) == 0
     assert produce(tape, settings, Playing(), Drain()).finished
-    made = record(settings, tmp_path / "tape", True, Drain())
-    assert made is not None
+    made = record(settings, Options(tmp_path / "tape", until_end=True))
+    assert made.manifest is not None
     assert made.manifest.tape_hash == tape.manifest.tape_hash
     (line,) = (tmp_path / "tape" / POISON).read_bytes().splitlines()
     poison = Poison.parsed(line)
@@ -204,35 +215,53 @@ def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed
     )
     assert producer.flush(20) == 0
     with pytest.raises(TapeError, match="5 records are missing"):
-        record(holed, tmp_path / "holed", True, Drain())
+        record(holed, Options(tmp_path / "holed", until_end=True))
     assert not (tmp_path / "holed").exists()
 
 
-def test_a_recording_that_is_killed_is_no_tape_and_starts_over(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+def test_a_recording_that_is_killed_again_and_again_goes_on_and_makes_the_same_tape(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+    settings = deployed()
+    out = tmp_path / "tape"
+    kept = tmp_path / "tape.recording"
+    producing = started(settings, "produce", tape.path, *paced(tape, 15), "--batch-ticks", "7")
+    until_grown(producing, settings, 1)
+    sizes = []
+    for _ in range(3):
+        recording = started(settings, "run", NAME, "--out", out, "--until-end", "--epoch-s", "0.2")
+        begun = time.monotonic()
+        while len(ticks_in(kept)) < 4 or sum(ticks_in(kept)) <= sum(sizes[-1:]) or time.monotonic() < begun + 3:
+            assert recording.poll() is None, recording.communicate()
+            time.sleep(0.02)
+        recording.send_signal(signal.SIGKILL)
+        assert recording.wait() == -signal.SIGKILL
+        recording.communicate()
+        sizes.append(sum(ticks_in(kept)))
+        assert not out.exists()
+    _, err = producing.communicate(timeout=120)
+    assert producing.returncode == 0, err
+    live = Live()
+    made = record(settings, Options(out, until_end=True), live=live)
+    assert made.manifest is not None
+    assert made.manifest.tape_hash == tape.manifest.tape_hash
+    assert made.ended.summary["resumed"]
+    assert 0 < live.ticks < tape.manifest.rows
+    assert (live.duplicates, live.sequence_holes) == (0, 0)
+    Tape.open(out).verify()
+    assert not kept.exists()
+
+
+def ticks_in(kept: Path) -> list[int]:
+    """Bytes of ticks that a recording keeps, by partition."""
+    return [p.stat().st_size for p in kept.glob("ticks/ticks-*")]
+
+
+def test_a_recording_whose_files_were_cut_short_is_refused(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
     settings = deployed()
     produce(tape, settings, Playing(end=False), Drain())
-    out = tmp_path / "tape"
-    child = os.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-c", _RECORD, settings.kafka.bootstrap_servers, settings.kafka.topic_prefix, str(out)])
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("tape.partial-*/part-000.arrow")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert list(tmp_path.glob("tape.partial-*"))
-    assert not out.exists()
-    produce(tape, settings, Playing(), Drain())
-    assert recorded(settings, out) == (tape.manifest.tape_hash, 0)
-    assert not list(tmp_path.glob("tape.partial-*"))
-
-
-_RECORD = """
-import sys
-from pathlib import Path
-from flows.record import record
-from operators.timeline.control import Drain
-from schemas.settings import load_settings
-settings = load_settings(None, (f"kafka.bootstrap_servers={sys.argv[1]}", f"kafka.topic_prefix={sys.argv[2]}"), env={})
-record(settings, Path(sys.argv[3]), True, Drain())
-"""
+    drain = Drain()
+    options = Options(tmp_path / "tape", until_end=True, on_rows=lambda n: drain.ask(signal.SIGTERM) if n > 10_000 else None)
+    record(settings, options, drain)
+    (cut, *_) = (p for p in (tmp_path / "tape.recording/ticks").iterdir() if p.stat().st_size)
+    os.truncate(cut, cut.stat().st_size - 1)
+    with pytest.raises(SpiketapeError, match="the recording is damaged"):
+        record(settings, options)

@@ -8,6 +8,17 @@ from operators.sources.tape.format import Manifest
 from operators.sources.tape.merge import Feed, FeedChunk, write_feeds
 from operators.sources.tape.reader import Tape
 from operators.sources.tape.report import ImportReport
-from operators.sources.tape.writer import TapeWriter
+from operators.sources.tape.writer import TapeWriter, refuse_taken
 
-__all__ = ["Feed", "FeedChunk", "ImportReport", "Manifest", "Tape", "TapeDescription", "TapeWriter", "describe", "write_feeds"]
+__all__ = [
+    "Feed",
+    "FeedChunk",
+    "ImportReport",
+    "Manifest",
+    "Tape",
+    "TapeDescription",
+    "TapeWriter",
+    "describe",
+    "refuse_taken",
+    "write_feeds",
+]

@@ -185,7 +185,7 @@ class TapeWriter:
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(path)
-            _refuse_taken(path, overwrite)
+            refuse_taken(path, overwrite)
             try:
                 self.folder.mkdir()
             except FileExistsError as e:
@@ -280,7 +280,7 @@ class TapeWriter:
     def _take_name(self) -> None:
         """Renames the folder. An older tape of the name is put aside first and removed last."""
         aside = self.path.with_name(f"{self.path.name}.replaced-{os.getpid()}")
-        _refuse_taken(self.path, self._overwrite)
+        refuse_taken(self.path, self._overwrite)
         replaced = self.path.exists()
         if replaced:
             self.path.rename(aside)
@@ -303,7 +303,8 @@ class TapeWriter:
             raise
 
 
-def _refuse_taken(path: Path, overwrite: bool) -> None:
+def refuse_taken(path: Path, overwrite: bool) -> None:
+    """Raises RefusedError where a new tape may not take a path."""
     if not path.exists() and not path.is_symlink():
         return
     if not overwrite:
