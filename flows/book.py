@@ -18,12 +18,11 @@ from bytewax.dataflow import Dataflow
 
 from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
-from flows.live.process import Process, Wired, run_folder
+from flows.live.process import Process, Wired, flow_of
 from flows.live.trading import decided_noted
 from operators.book import BookStage
 from operators.book.book_stage import awaited
 from operators.book.operator import book
-from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import ACCOUNT_TABLES
 from operators.sources.kafka import MessageStream, published
 from operators.sources.kafka.joined import JoinedSource, from_source
@@ -32,7 +31,7 @@ from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.stage import shard_places
 from schemas.order_wire import BookTurn, decode_venue_turn
 from schemas.ranges import SliceOut
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
 from schemas.slice_wire import decode_slice_out
 from schemas.ticks import END, shard_key
 from schemas.topics import REPORTS, SLICES
@@ -120,7 +119,11 @@ def wire(process: Process, options: Options) -> Wired:
     return Wired(flow, steps, ended, outlets.summary, outlets.settle)
 
 
+def build(settings: Settings, options: Options | None = None) -> Dataflow:
+    """The flow between the topics that the settings name, for a runner of one's own: without lock, registry of steps, drain and health."""
+    return flow_of(NAME, settings, lambda process: wire(process, options or Options()))
+
+
 def live() -> Dataflow:
     """For Bytewax's own runner, settings from the environment. `spiketape run book` is the way with lock, recovery and health."""
-    settings = load_settings()
-    return wire(Process(NAME, settings, RunFolder(run_folder(settings, NAME, None))), Options()).flow
+    return build(load_settings())

@@ -23,7 +23,7 @@ from flows.memory import keep_freed_memory
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
 from flows.terminal import say, stderr
-from flows.trading import Stages, build, steps
+from flows.trading import Stages, flow_over, steps
 from operators.decoding import summarise
 from operators.sinks import Decision, Identity, Lake, LakeReader, Ledger, RunFolder, code_version
 from operators.sinks.delta import failure
@@ -223,7 +223,7 @@ class _Attempt:
         self.accounts: dict[str, Any] = {}
         feeds = feeds_of(tape, dict(stages.places))
         telling = None if points is None else {POINTS_STEP: points.sink}
-        self._flow = build(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts, telling)
+        self._flow = flow_over(stages, self._source, feeds, {SINK_STEP: sink}, credit, self.meters, self.accounts, telling)
 
     def run(self, recovery: RecoveryConfig) -> dict[str, Any]:
         """Runs the flow to the end of the tape or to a drain; returns what it cost."""

@@ -19,11 +19,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.live.process import Process, Wired, run_folder
+from flows.live.process import Process, Wired, flow_of
 from flows.trading import Stages, said, thinking_steps
 from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
-from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import Start, TickStream, published
 from operators.sources.kafka.operator import KafkaSource, leads_apart, poison_apart
@@ -34,7 +33,7 @@ from operators.timeline.live import Live
 from operators.timeline.stage import ShardPlace
 from schemas.errors import UsageError
 from schemas.ranges import SliceOut
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
 from schemas.ticks import shard_of
 
 NAME = "signals"
@@ -93,7 +92,7 @@ class Progress:
             self._live.done(k)
 
 
-def build(
+def flow_over(
     owned: Owned,
     ticks: Source[Any],
     sink: Sink[Any],
@@ -152,7 +151,7 @@ def wire(process: Process, options: Options) -> Wired:
     name = f"{process.client}.ticks"
     ticks = KafkaSource("ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start)
     sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live)
-    flow = build(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
+    flow = flow_over(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
     return Wired(flow, steps(KafkaSink.version, bool(owned.leaders)), lambda: ticks.finished)
 
 
@@ -172,8 +171,13 @@ def parsed_partitions(text: str, count: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
+def build(settings: Settings, options: Options | None = None) -> Dataflow:
+    """The flow between the topics that the settings name, by default of all partitions, for a runner of one's own: without lock, registry
+    of steps, drain and health."""
+    chosen = options or Options(tuple(range(settings.partitions)))
+    return flow_of(NAME, settings, lambda process: wire(process, chosen))
+
+
 def live() -> Dataflow:
     """For Bytewax's own runner: all partitions, settings from the environment. `spiketape run signals` is the way with lock and health."""
-    settings = load_settings()
-    process = Process(NAME, settings, RunFolder(run_folder(settings, NAME, None)))
-    return wire(process, Options(tuple(range(settings.partitions)))).flow
+    return build(load_settings())

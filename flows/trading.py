@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bytewax.operators as op
 import numpy as np
@@ -37,7 +37,10 @@ from operators.timeline.stage import ShardPlace, shard_places
 from schemas.control import NO_LOG, ControlLog
 from schemas.instruments import InstrumentList
 from schemas.ranges import SliceOut
-from schemas.settings import Settings
+from schemas.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flows.live.trading import Options
 
 NAME = "trading"
 
@@ -92,7 +95,7 @@ class Stages:
         return AccountStage(self.instruments, self.settings, self.shards, self.control)
 
 
-def build(
+def flow_over(
     stages: Stages,
     source: Source[Any],
     feeds: Mapping[int, tuple[int, ...]],
@@ -127,11 +130,16 @@ def said(stages: Stages, places: Mapping[int, ShardPlace], gated: KeyedStream[An
     return decode("decode", scores, places, stages.decoding, meters)
 
 
-def live() -> Dataflow:
-    """For Bytewax's own runner: between Kafka's topics, settings from the environment (flows/live/trading.py)."""
-    from flows.live.trading import live as between_topics
+def build(settings: Settings, options: Options | None = None) -> Dataflow:
+    """The flow between Kafka's topics (flows/live/trading.py), for a runner of one's own. `flow_over`: over any source and sinks."""
+    from flows.live.trading import build as between_topics
 
-    return between_topics()
+    return between_topics(settings, options)
+
+
+def live() -> Dataflow:
+    """For Bytewax's own runner: between Kafka's topics, settings from the environment."""
+    return build(load_settings())
 
 
 def steps(sinks: Mapping[str, int]) -> dict[str, int]:

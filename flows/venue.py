@@ -12,12 +12,11 @@ from typing import Any
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.live.process import Process, Wired, run_folder
+from flows.live.process import Process, Wired, flow_of
 from operators.execution.operator import VENUE_KEY, venue
 from operators.execution.venue_stage import VenueStage, awaited
 from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
-from operators.sinks import RunFolder
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import MessageStream, Start, TickStream, published
 from operators.sources.kafka.joined import JoinedSource, from_source
@@ -26,7 +25,7 @@ from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.live import Live
 from operators.timeline.stage import ShardPlace, shard_places
 from schemas.order_wire import VenueTurn, decode_book_turn
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
 from schemas.ticks import END
 from schemas.topics import REQUESTS
 
@@ -92,7 +91,11 @@ def wire(process: Process, options: Options) -> Wired:
     return Wired(flow, steps, ended)
 
 
+def build(settings: Settings, options: Options | None = None) -> Dataflow:
+    """The flow between the topics that the settings name, for a runner of one's own: without lock, registry of steps, drain and health."""
+    return flow_of(NAME, settings, lambda process: wire(process, options or Options()))
+
+
 def live() -> Dataflow:
     """For Bytewax's own runner, settings from the environment. `spiketape run venue` is the way with lock, recovery and health."""
-    settings = load_settings()
-    return wire(Process(NAME, settings, RunFolder(run_folder(settings, NAME, None))), Options()).flow
+    return build(load_settings())

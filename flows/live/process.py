@@ -170,6 +170,11 @@ def digest_of(model: Path | None) -> str:
     return load_model(model).digest.hex()
 
 
+def flow_of(name: str, settings: Settings, wire: Callable[[Process], Wired]) -> Dataflow:
+    """The dataflow alone, in the default run folder, for a runner that is not `run`."""
+    return wire(Process(name, settings, RunFolder(run_folder(settings, name, None)))).flow
+
+
 def run_folder(settings: Settings, name: str, out: Path | None) -> Path:
     """The folder of a process: as given, else `runs/<deployment>-<flow>`."""
     return out if out is not None else Path("runs") / f"{settings.deployment}-{name}"

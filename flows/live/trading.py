@@ -11,20 +11,19 @@ from bytewax.dataflow import Dataflow
 
 from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
-from flows.live.process import Process, Wired, run_folder
+from flows.live.process import Process, Wired, flow_of
 from flows.trading import NAME, Stages, said, thinking_steps
 from operators.book import AccountStage
 from operators.book.operator import account
 from operators.quality.operator import gate
 from operators.quality.stage import QualityStage
-from operators.sinks import RunFolder
 from operators.sources.kafka import Start, TickStream, feeds_of, published
 from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
 from operators.spiking import load_model
 from operators.timeline.live import Live
 from schemas.order_wire import BookTurn
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,11 @@ def decided_noted(live: Live, item: tuple[str, Any]) -> tuple[str, Any]:
     return item
 
 
+def build(settings: Settings, options: Options | None = None) -> Dataflow:
+    """The flow between the topics that the settings name, for a runner of one's own: without lock, registry of steps, drain and health."""
+    return flow_of(NAME, settings, lambda process: wire(process, options or Options()))
+
+
 def live() -> Dataflow:
     """For Bytewax's own runner, settings from the environment. `spiketape run trading` is the way with lock, recovery and health."""
-    settings = load_settings()
-    return wire(Process(NAME, settings, RunFolder(run_folder(settings, NAME, None))), Options()).flow
+    return build(load_settings())
