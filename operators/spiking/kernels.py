@@ -12,6 +12,7 @@ from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN
 from operators.spiking.vector_kernels import marked_row_adder, row_summer
 
 _NEVER = -(2**63)
+assert HIDDEN == 128, "`decayed` steps two blocks of 64 neurons"
 _sum_rows = row_summer(HIDDEN, 16, HEADS * HEAD_WIDTH, 32)
 _add_spiking_rows = marked_row_adder(HEADS * HEAD_WIDTH, 32)
 AHEAD = 16
@@ -51,15 +52,25 @@ def advance(s, h, inputs, begin, end, w_in, theta, inv_tau, w_read, scale, v, r,
 def decayed(s, inputs, begin, end, w_in, theta, groups, w_read, scale, v, r, n, score, drive, fired, spikes, total, factor, at):
     """The rest of `advance`, the tick's decay factors being factor[at : at + HEAD_WIDTH]."""
     _sum_rows(w_in, w_read, inputs, begin, end, drive, total)
-    count = 0
-    for block in range(0, HIDDEN, 64):
-        word = np.uint64(0)
-        for first in range(block, block + 64, LANES):
-            mask = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[at + 1 + first * groups // HIDDEN])
-            word |= np.uint64(mask) << np.uint64(first - block)
-        count = _add_spiking_rows(w_read, w_in.shape[0], word, block, total, spikes, count)
+    low = fired_of(s, 0, theta, groups, v, drive, fired, factor, at)
+    high = fired_of(s, 64, theta, groups, v, drive, fired, factor, at)
+    count = _add_spiking_rows(w_read, w_in.shape[0], low, 0, total, spikes, 0)
+    count = _add_spiking_rows(w_read, w_in.shape[0], high, 64, total, spikes, count)
     read_out(factor, at, groups, total, n, r, score, s, scale)
     return count
+
+
+@njit(nogil=True, cache=True)
+def fired_of(s, block, theta, groups, v, drive, fired, factor, at):
+    """Steps neurons block..block+64 of symbol s; bit k of the result is set where neuron block + k fired.
+
+    Both halves are stepped before the spikes of either are counted: how many there are no CPU foresees, and it should guess wrong late.
+    """
+    word = np.uint64(0)
+    for first in range(block, block + 64, LANES):
+        mask = step_membranes(v, s * HIDDEN + first, drive, theta, fired, first, factor[at + 1 + first * groups // HIDDEN])
+        word |= np.uint64(mask) << np.uint64(first - block)
+    return word
 
 
 @njit(nogil=True, cache=True)
