@@ -19,11 +19,12 @@ import numpy.typing as npt
 from operators.sinks.columns import Structured, symbol_names
 from operators.sinks.totals import Totals
 from schemas.errors import LakeError, StateMismatchError
-from schemas.tables import HASHED_TABLES, TABLES, Rows
+from schemas.tables import HASHED_TABLES, NO_SYMBOL, TABLES, Rows
 from schemas.ticks import TICK_V1
 
 LEDGER_VERSION: Final = 1
 START: Final = bytes(32)
+_NO_MARKS: Final = np.empty(0, np.int64)
 
 Ints = npt.NDArray[np.int64]
 Chains = Mapping[tuple[str, str], tuple[int, bytes]]
@@ -46,6 +47,9 @@ def canonical(table: str, symbols: Sequence[str], a: Structured) -> Structured:
 
 
 def _crc(symbols: Sequence[str], ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    one = ids.item(0) if ids.size else NO_SYMBOL
+    if one < len(symbols) and bool((ids == one).all()):  # rows of one symbol, as most pieces are
+        return np.full(ids.size, zlib.crc32(symbols[one].encode()), np.uint32)
     names, which = symbol_names(symbols, ids)
     return np.array([0 if name is None else zlib.crc32(name.encode()) for name in names], np.uint32)[which]
 
@@ -93,13 +97,13 @@ class Ledger:
         a = _new_part(a, expected, f"table {rows.table}, key {rows.key}")
         self.totals.repeated += rows.a.size - a.size
         if a.size == 0:
-            return Rows(rows.table, rows.key, a), np.empty(0, np.int64)
+            return Rows(rows.table, rows.key, a), _NO_MARKS
         self._next[place] = expected + a.size
-        marks = np.empty(0, np.int64)
+        marks = _NO_MARKS
         if rows.table in HASHED_TABLES:
             self._digest[place], marks = chained(self._digest.get(place, START), canonical(rows.table, self._symbols, a))
         self.totals.add(rows.table, rows.key, a)
-        return Rows(rows.table, rows.key, a), marks
+        return (rows if a is rows.a else Rows(rows.table, rows.key, a)), marks
 
     def next_n(self, table: str, key: str) -> int:
         """The n that the next row of a table and key must have."""
@@ -141,14 +145,14 @@ def _new_part(a: Structured, expected: int, where: str) -> Structured:
     if a.size == 0:
         return a
     n = a["n"]
-    if int(n[-1]) - int(n[0]) != a.size - 1 or (a.size > 1 and not bool((n[1:] - n[:-1] == 1).all())):
+    first, last = n.item(0), n.item(-1)
+    if last - first != a.size - 1 or (a.size > 2 and not bool((n[1:] - n[:-1] == 1).all())):
         msg = f"{where}: n must run up by one, found {n[:8].tolist()}... in one piece; the stage that made them is at fault"
         raise LakeError(msg)
-    first = int(n[0])
     if first > expected:
         msg = f"{where}: rows {expected} to {first - 1} are missing, the next piece begins at n = {first}"
         raise LakeError(msg)
-    return a[expected - first :]
+    return a if first == expected else a[expected - first :]
 
 
 def new_part(rows: Rows, expected: int) -> Rows:
