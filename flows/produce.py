@@ -43,7 +43,9 @@ FORMS: Final[dict[str, tuple[str, Callable[[Ticks, int], bytes]]]] = {
 MOST_BATCH_TICKS: Final = 65_536
 _WINDOW: Final = 65_536
 _PACED_WINDOW: Final = 8192
-_PAUSE_S: Final = 0.002
+_PAUSE_S: Final = 0.001
+MOST_WAIT_S: Final = 0.005
+"""How long a tick that is played at a pace waits for others in its message."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _play(
         window = dealt.next(most, None if pace is None else pace.before_ns())
         for outlet, ticks in zip(outlets, window.ticks, strict=True):
             outlet.add(ticks)
-            if pace is not None or not ticks.size:
+            if outlet.waited_s >= MOST_WAIT_S or (pace is None and not ticks.size):
                 outlet.flush()
             if window.until_ns is not None:
                 outlet.beat(window.until_ns, beat_ns)
@@ -197,7 +199,13 @@ class _Outlet:
         self._partition = partition
         self._batch_ticks = batch_ticks
         self._carry: Ticks | None = None
+        self._carried_s = 0.0
         self._said_ns = 0
+
+    @property
+    def waited_s(self) -> float:
+        """Since when the first tick of a message that is not full has been waiting, in seconds."""
+        return 0.0 if self._carry is None else time.monotonic() - self._carried_s
 
     def check(self) -> None:
         """RefusedError where the log has more ticks than the tape, all of which came."""
@@ -221,12 +229,14 @@ class _Outlet:
             at -= self._carry.size
             new = rows_joined([self._carry, new])
         whole = new.size - new.size % self._batch_ticks
+        if whole or self._carry is None:
+            self._carried_s = time.monotonic()
         for i in range(0, whole, self._batch_ticks):
             self._send(new[i : i + self._batch_ticks], at + i)
         self._carry = new[whole:] if whole < new.size else None
 
     def flush(self) -> None:
-        """Sends what is left of a batch."""
+        """Sends a message that is not full."""
         if self._carry is not None:
             self._send(self._carry, self.next - self._carry.size)
             self._carry = None

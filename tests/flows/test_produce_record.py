@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+import flows.produce
 from flows.produce import Playing, produce
 from flows.record import NAME, Options, record
 from operators.sinks.recording import POISON
@@ -103,6 +105,18 @@ def test_what_was_produced_is_recorded_to_the_same_hash(
     assert recorded(settings, tmp_path / "tape") == (tape.manifest.tape_hash, 0)
     again = produce(tape, settings, Playing(), Drain())
     assert (again.sent, again.messages, again.finished) == (0, 0, True)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_at_a_pace_a_tick_waits_for_its_message_to_be_full_but_not_for_long(
+    waits: bool, deployed: Deployed, tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.produce, "MOST_WAIT_S", math.inf if waits else 0.0)
+    done = produce(tape, deployed(), Playing(batch_ticks=100, speed=float(paced(tape, 1.0)[1])), Drain())
+    assert done.finished
+    batches = done.messages - done.heartbeats - len(tape.manifest.partitions)
+    full = sum(-(-p.rows // 100) for p in tape.manifest.partitions)
+    assert batches == full if waits else batches > full
 
 
 def test_produce_killed_again_and_again_leaves_no_tick_out_and_none_twice(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
