@@ -54,8 +54,7 @@ def decayed(s, inputs, begin, end, w_in, theta, groups, w_read, scale, v, r, n, 
     _sum_rows(w_in, w_read, inputs, begin, end, drive, total)
     low = fired_of(s, 0, theta, groups, v, drive, fired, factor, at)
     high = fired_of(s, 64, theta, groups, v, drive, fired, factor, at)
-    count = _add_spiking_rows(w_read, w_in.shape[0], low, 0, total, spikes, 0)
-    count = _add_spiking_rows(w_read, w_in.shape[0], high, 64, total, spikes, count)
+    count = _add_spiking_rows(w_read, w_in.shape[0], low, high, total, spikes)
     read_out(factor, at, groups, total, n, r, score, s, scale)
     return count
 

@@ -102,38 +102,48 @@ def row_summer(width, bits, other_width, other_bits):
 
 
 def marked_row_adder(width, bits):
-    """An intrinsic add(table, first_row, word, first, out, places, count): for each set bit k of the uint64 `word`, ascending,
-    out[:] += table[first_row + first + k], and places[count + ..] = first + k. Returns count with the bits added.
+    """An intrinsic add(table, first_row, low, high, out, places): for each set bit k of the uint64 `low`, then for k = 64 + each of
+    `high`, ascending, out[:] += table[first_row + k] and k is the next of `places`. Returns how many bits are set.
+
+    One loop over both words: where it ends no CPU foresees, and two loops are guessed wrong twice.
     """
 
     @intrinsic
-    def add_marked(typingctx, table, first_row, word, first, out, places, count):
-        signature = types.int64(table, types.int64, types.uint64, types.int64, out, places, types.int64)
+    def add_marked(typingctx, table, first_row, low, high, out, places):
+        signature = types.int64(table, types.int64, types.uint64, types.uint64, out, places)
 
         def codegen(context, builder, sig, args):
             number = ir.IntType(64)
+            zero, one, word = (ir.Constant(number, k) for k in (0, 1, 64))
             kind = ir.VectorType(ir.IntType(bits), width)
-            target = lanes_at(context, builder, sig.args[4], args[4], ir.Constant(number, 0), width)
+            target = lanes_at(context, builder, sig.args[4], args[4], zero, width)
             start = builder.load(target, align=bits // 8)
             list_of = context.make_array(sig.args[5])(context, builder, args[5])
             before = builder.block
             turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
-            zero = ir.Constant(number, 0)
-            builder.cbranch(builder.icmp_unsigned("!=", args[2], zero), turn, after)
+            builder.cbranch(builder.icmp_unsigned("!=", builder.or_(args[2], args[3]), zero), turn, after)
             builder.position_at_end(turn)
-            left, found, total = builder.phi(number), builder.phi(number), builder.phi(kind)
-            place = builder.add(builder.cttz(left, cgutils.true_bit), args[3])
+            left, left_high, found, total = builder.phi(number), builder.phi(number), builder.phi(number), builder.phi(kind)
+            in_low = builder.icmp_unsigned("!=", left, zero)
+            in_high = builder.add(builder.cttz(left_high, cgutils.false_bit), word)
+            place = builder.select(in_low, builder.cttz(left, cgutils.false_bit), in_high)
             builder.store(place, builder.gep(list_of.data, [found]))
             value = builder.add(total, _row_at(context, builder, sig.args[0], args[0], builder.add(place, args[1]), width))
-            rest = builder.and_(left, builder.sub(left, ir.Constant(number, 1)))
-            following = builder.add(found, ir.Constant(number, 1))
-            builder.cbranch(builder.icmp_unsigned("!=", rest, zero), turn, after)
-            outs = []
-            for phi, at_first, at_turn in ((left, args[2], rest), (found, args[6], following), (total, start, value)):
+            rest = builder.and_(left, builder.sub(left, one))
+            rest_high = builder.select(in_low, left_high, builder.and_(left_high, builder.sub(left_high, one)))
+            following = builder.add(found, one)
+            builder.cbranch(builder.icmp_unsigned("!=", builder.or_(rest, rest_high), zero), turn, after)
+            for phi, at_first, at_turn in (
+                (left, args[2], rest),
+                (left_high, args[3], rest_high),
+                (found, zero, following),
+                (total, start, value),
+            ):
                 phi.add_incoming(at_first, before)
                 phi.add_incoming(at_turn, turn)
             builder.position_at_end(after)
-            for at_first, at_turn in ((args[6], following), (start, value)):
+            outs = []
+            for at_first, at_turn in ((zero, following), (start, value)):
                 outs.append(builder.phi(at_first.type))
                 outs[-1].add_incoming(at_first, before)
                 outs[-1].add_incoming(at_turn, turn)

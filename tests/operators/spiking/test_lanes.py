@@ -25,8 +25,8 @@ def sums(table, other, ids, begin, end, out, other_out):
 
 
 @njit
-def marked(table, word, out, places, count):
-    return _add_marked(table, 3, word, 64, out, places, count)
+def marked(table, low, high, out, places):
+    return _add_marked(table, 3, low, high, out, places)
 
 
 @njit
@@ -59,14 +59,15 @@ def test_sums_of_rows(count):
     assert np.array_equal(other_out, other[ids].sum(0))
 
 
-@pytest.mark.parametrize("word", [0, 1, 2**63, 2**64 - 1, 0x8000_0000_F000_0010])
-def test_rows_of_marked_places(word):
+@pytest.mark.parametrize("low", [0, 1, 2**63, 2**64 - 1, 0x8000_0000_F000_0010])
+@pytest.mark.parametrize("high", [0, 1, 2**63, 2**64 - 1, 0x0200_4000_0000_0001])
+def test_rows_of_marked_places(low, high):
     table = np.random.default_rng(1).integers(-(2**20), 2**20, (192, 16)).astype(np.int32)
-    out, places = np.arange(16, dtype=np.int32), np.full(80, -1, np.int64)
-    wanted = [64 + k for k in range(64) if word >> k & 1]
-    assert marked(table, np.uint64(word), out, places, 5) == 5 + len(wanted)
-    assert places[5 : 5 + len(wanted)].tolist() == wanted
-    assert np.all(places[:5] == -1)
+    out, places = np.arange(16, dtype=np.int32), np.full(130, -1, np.int64)
+    wanted = [k for k in range(128) if (high << 64 | low) >> k & 1]
+    assert marked(table, np.uint64(low), np.uint64(high), out, places) == len(wanted)
+    assert places[: len(wanted)].tolist() == wanted
+    assert np.all(places[len(wanted) :] == -1)
     assert np.array_equal(out, np.arange(16) + table[[3 + k for k in wanted]].sum(0))
 
 
