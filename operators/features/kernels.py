@@ -232,19 +232,14 @@ def feature_range(
             if ts > whole[s, QUOTE_TS]:
                 whole[s, BEFORE_MID2] = mid2
                 whole[s, QUOTE_TS] = ts
-            if whole[s, BID] != 0:
-                bid_part = np.int64(0)
-                ask_part = np.int64(0)
-                if price >= whole[s, BID]:
-                    bid_part += bid_size
-                if price <= whole[s, BID]:
-                    bid_part -= whole[s, BID_SIZE]
-                if ask <= whole[s, ASK]:
-                    ask_part += ask_size
-                if ask >= whole[s, ASK]:
-                    ask_part -= whole[s, ASK_SIZE]
-                if price == whole[s, BID] and ask == whole[s, ASK]:
-                    queue_lean = sign(bid_part - ask_part)
+            bid_before, ask_before = whole[s, BID], whole[s, ASK]
+            bid_size_before, ask_size_before = whole[s, BID_SIZE], whole[s, ASK_SIZE]
+            if bid_before != 0:
+                # Choices between numbers at hand, no branches: how a quote moves no CPU foresees, and a wrong guess costs more than all this.
+                bid_part = (bid_size if price >= bid_before else 0) - (bid_size_before if price <= bid_before else 0)
+                ask_part = (ask_size if ask <= ask_before else 0) - (ask_size_before if ask >= ask_before else 0)
+                leaning = sign(bid_part - ask_part)
+                queue_lean = leaning if (price == bid_before) & (ask == ask_before) else 0
                 order_flow = float(bid_part - ask_part)
                 flow[s, ORDER_FAST] += order_flow
                 flow[s, ORDER_SLOW] += order_flow
