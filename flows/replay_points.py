@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from flows.results import codebook
+from flows.points import writer_of
 from infra.influx.replays import prepare_replay_bucket
-from operators.encoding.code import INPUTS
 from operators.sinks import RunFolder
-from operators.sinks.influx import Writer
 from operators.sinks.influx.operator import InfluxHolder, InfluxSink
-from operators.spiking.model import HIDDEN
 from operators.timeline.control import Drain
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
-
-SPOOL: Final = "spool"
-NEURONS: Final = {"input": INPUTS, "hidden": HIDDEN}
-"""Neurons of each area, for one symbol."""
 
 
 class ReplayPoints:
@@ -27,21 +20,8 @@ class ReplayPoints:
         self.drain = Drain()
         self._holder = InfluxHolder()
         self.bucket = prepare_replay_bucket(settings.influx, folder.path.name, fresh)
-        spool = folder.path / SPOOL
-
-        def writer_of(needed: int) -> Writer:
-            return Writer(
-                settings,
-                instruments,
-                codebook(),
-                NEURONS,
-                spool,
-                bucket=self.bucket,
-                needed=needed,
-                drain=self.drain,
-            )
-
-        self.sink = InfluxSink(writer_of, self._holder)
+        writer = writer_of(settings, instruments, folder, self.drain, bucket=self.bucket)
+        self.sink = InfluxSink(writer, self._holder)
 
     def settle(self) -> None:
         """Waits until the server has everything; what a drain leaves stays in the spool for the next attempt."""

@@ -20,11 +20,11 @@ from bytewax.dataflow import Stream
 from bytewax.operators import KeyedStream
 
 from flows.live.process import Process
-from flows.replay_points import NEURONS, SPOOL
+from flows.points import SPOOL, writer_of
 from flows.results import codebook
 from operators.risk import RiskRule
 from operators.sinks import Lake, Ledger
-from operators.sinks.influx import DeadLetterQueue, Writer
+from operators.sinks.influx import DeadLetterQueue
 from operators.sinks.influx.operator import InfluxHolder, InfluxSink
 from operators.sinks.influx.writer import DEAD_LETTERS
 from operators.sinks.kafka.operator import KafkaSink
@@ -54,22 +54,12 @@ class Outlets:
         def lake_of() -> Lake:
             return Lake(folder.lake, instruments, settings, codebook())
 
-        def writer_of(needed: int) -> Writer:
-            return Writer(
-                settings,
-                instruments,
-                codebook(),
-                NEURONS,
-                folder.path / SPOOL,
-                needed=needed,
-                live=live,
-                drain=process.drain,
-            )
-
         refusals = None if self._influx is None else DeadLetterQueue(folder.path / SPOOL / DEAD_LETTERS)
         self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live, refusals=refusals)
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
-        self._influx_sink = None if self._influx is None else InfluxSink(writer_of, self._influx)
+        self._influx_sink = (
+            None if self._influx is None else InfluxSink(writer_of(settings, instruments, folder, process.drain, live), self._influx)
+        )
 
     def steps(self, flow: str) -> dict[str, int]:
         """The sinks' steps in a flow of that name, with the versions of their states."""
