@@ -8,7 +8,6 @@ snapshot is a pickle of the sealed bytes of operators/timeline/seal.py. spiketap
 
 from __future__ import annotations
 
-import json
 import pickle
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,9 +18,9 @@ from typing import Any, Final
 
 from bytewax.recovery import init_db_dir
 
-from operators.timeline.registry import FIRST_EPOCH, REGISTRY, resume_epoch, write_registry
+from operators.timeline.registry import FIRST_EPOCH, REGISTRY, connected, read_registry, resume_epoch, write_registry
 from operators.timeline.seal import sealed, stored_is_whole, unsealed
-from schemas.errors import SavepointError, StateMismatchError
+from schemas.errors import SavepointError
 
 PARTITION: Final = "part-0.sqlite3"
 PAGES_AT_ONCE: Final = -1
@@ -63,7 +62,7 @@ def copy_store(source: Path, target: Path) -> None:
     part = _only_part(source)
     steps = _steps(source)
     target.mkdir(parents=True)
-    with _sqlite(part), _reading(part) as live, closing(sqlite3.connect(target / PARTITION)) as copy:
+    with _sqlite(part), connected(part) as live, closing(sqlite3.connect(target / PARTITION)) as copy:
         live.backup(copy, pages=PAGES_AT_ONCE)
         copy.execute("PRAGMA journal_mode=DELETE")
     write_registry(target / REGISTRY, steps)
@@ -76,7 +75,7 @@ def read_store(directory: Path) -> Store:
     """
     part = _only_part(directory)
     steps = _steps(directory)
-    with _sqlite(part), _reading(part) as db:
+    with _sqlite(part), connected(part) as db:
         epoch = resume_epoch(db)
         rows = db.execute(
             "SELECT step_id, state_key, ser_change, max(snap_epoch) FROM snaps WHERE snap_epoch < ? GROUP BY step_id, state_key "
@@ -124,18 +123,10 @@ def _only_part(directory: Path) -> Path:
 def _steps(directory: Path) -> dict[str, int]:
     registry = directory / REGISTRY
     try:
-        steps = json.loads(registry.read_text(encoding="utf-8"))
+        return read_registry(registry)
     except (OSError, ValueError) as e:
         msg = f"{registry} cannot be read ({e}): not a recovery directory, or a damaged one"
         raise SavepointError(msg) from e
-    if not isinstance(steps, dict) or not all(isinstance(v, int) for v in steps.values()):
-        msg = f"{registry} does not hold steps and versions; the recovery directory is damaged"
-        raise StateMismatchError(msg)
-    return steps
-
-
-def _reading(part: Path) -> closing[sqlite3.Connection]:
-    return closing(sqlite3.connect(f"file:{part}?mode=rw", uri=True))
 
 
 @contextmanager

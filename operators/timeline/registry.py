@@ -37,13 +37,10 @@ def opened(directory: Path, steps: Mapping[str, int]) -> tuple[RecoveryConfig, b
         write_registry(registry, steps)
         return RecoveryConfig(directory), False
     try:
-        known: dict[str, int] = json.loads(registry.read_text())
+        known = read_registry(registry)
     except (OSError, ValueError) as e:
         msg = f"{registry} cannot be read ({e}); the recovery directory is damaged: start over with --fresh"
         raise StateMismatchError(msg) from e
-    if not isinstance(known, dict) or not all(isinstance(v, int) for v in known.values()):
-        msg = f"{registry} does not hold steps and versions; the recovery directory is damaged: start over with --fresh"
-        raise StateMismatchError(msg)
     _compared(directory, known, steps)
     resumed = False
     parts = sorted(directory.glob("part-*.sqlite3"))
@@ -99,18 +96,30 @@ def _forget_unfinished(part: Path) -> None:
         db.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume_epoch(db),))
 
 
+def connected(part: Path) -> closing[sqlite3.Connection]:
+    """One SQLite part that is there, opened for writing even where it is only read: where a process was killed inside a transaction, SQLite
+    must take that back before anybody can read."""
+    return closing(sqlite3.connect(f"file:{part}?mode=rw", uri=True))
+
+
 @contextmanager
 def _reading(part: Path) -> Iterator[sqlite3.Connection]:
-    """One SQLite part, to be read; what SQLite cannot read is told as damage.
-
-    Opened for writing: where a process was killed inside a transaction, SQLite must take that back before anybody can read.
-    """
+    """One SQLite part, to be read; what SQLite cannot read is told as damage."""
     try:
-        with closing(sqlite3.connect(f"file:{part}?mode=rw", uri=True)) as db:
+        with connected(part) as db:
             yield db
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as e:
         msg = f"{part} cannot be read ({e}): the recovery store is damaged; start over with --fresh"
         raise SpiketapeError(msg) from e
+
+
+def read_registry(path: Path) -> dict[str, int]:
+    """Steps with their versions. OSError, ValueError where it cannot be read or holds something else."""
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(known, dict) or not all(isinstance(v, int) for v in known.values()):
+        msg = "it does not hold steps and versions"
+        raise ValueError(msg)
+    return known
 
 
 def write_registry(path: Path, steps: Mapping[str, int]) -> None:
