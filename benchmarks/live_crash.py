@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.points import points_of
-from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment
 from infra.local import InfluxServer, KafkaServer
 
@@ -80,7 +79,7 @@ def live_crash_trial(
         report.replay_hash = whole["output_hash"]
         deployment.call("topics", "apply")
         deployment.add_producer(speed).start()
-        await_instruments(deployment, 60)
+        deployment.await_instruments(60)
         deployment.add_flows(SPLITS[0])
         try:
             deployment.start()

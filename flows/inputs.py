@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def check_symbols(tape: Tape, symbols: tuple[str, ...], option: str = "--symbols
     unknown = sorted(set(symbols) - set(tape.instruments.symbols))
     if unknown:
         msg = f"{option} {','.join(unknown)}: not on the tape, which has {', '.join(tape.instruments.symbols)}"
+        raise UsageError(msg)
+
+
+def check_speed(speed: float | None) -> None:
+    """Raises UsageError where a speed is no multiple of real time; None is as fast as possible."""
+    if speed is not None and not (speed > 0 and math.isfinite(speed)):
+        msg = f"--speed {speed}: must be a number above 0 (a multiple of real time); leave it out for as fast as possible"
         raise UsageError(msg)
 
 

@@ -10,7 +10,6 @@ Cut short anywhere, the same command goes on where the log ends: nothing is miss
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from flows.inputs import check_speed
 from infra.topics import apply
 from operators.sources.kafka.client import made, said, waited
 from operators.sources.kafka.dealing import DealtTape
@@ -64,9 +64,7 @@ class Playing:
         if not 1 <= self.batch_ticks <= MOST_BATCH_TICKS:
             msg = f"--batch-ticks {self.batch_ticks}: must be from 1 to {MOST_BATCH_TICKS}"
             raise UsageError(msg)
-        if self.speed is not None and not 0 < self.speed < math.inf:
-            msg = f"--speed {self.speed}: must be a number above 0 (a multiple of real time); leave it out for as fast as possible"
-            raise UsageError(msg)
+        check_speed(self.speed)
 
 
 @dataclass(frozen=True)

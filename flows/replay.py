@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import tempfile
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
-from flows.inputs import check_symbols, check_times, feeds_of
+from flows.inputs import check_speed, check_symbols, check_times, feeds_of
 from flows.memory import keep_freed_memory
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
@@ -77,9 +76,7 @@ class Execution:
             if not least <= value <= most:
                 msg = f"--{name} {value}: must be from {least} to {most}"
                 raise UsageError(msg)
-        if self.speed is not None and not 0 < self.speed < math.inf:
-            msg = f"--speed {self.speed}: must be a number above 0 (a multiple of real time); leave it out for as fast as possible"
-            raise UsageError(msg)
+        check_speed(self.speed)
 
 
 @dataclass(frozen=True)

@@ -33,72 +33,27 @@ def add_to(main: typer.Typer) -> None:
     main.add_typer(app)
 
 
-@app.command("pause")
-def pause_command(
-    reason: Reason,
-    account: Account = None,
-    wait_s: WaitS = 0.0,
-    id_: Id = None,
-    config: Config = None,
-    set_: Set = None,
-    as_json: Json = False,
-) -> None:
-    """No new entries; positions, stops and exits go on. Also the way out of an emergency.
+def _mode_command(kind: str, says: str, example: str) -> None:
+    """Adds the command that asks for a mode of the account."""
 
-    Example: spiketape control pause --reason "news at noon"
-    """
-    _send("pause", {}, reason, account, wait_s, id_, config, set_, as_json)
+    def command(
+        reason: Reason,
+        account: Account = None,
+        wait_s: WaitS = 0.0,
+        id_: Id = None,
+        config: Config = None,
+        set_: Set = None,
+        as_json: Json = False,
+    ) -> None:
+        _send(kind, {}, reason, account, wait_s, id_, config, set_, as_json)
 
-
-@app.command("reduce")
-def reduce_command(
-    reason: Reason,
-    account: Account = None,
-    wait_s: WaitS = 0.0,
-    id_: Id = None,
-    config: Config = None,
-    set_: Set = None,
-    as_json: Json = False,
-) -> None:
-    """No new entries; positions are left one after the other.
-
-    Example: spiketape control reduce --reason "end of the month"
-    """
-    _send("reduce", {}, reason, account, wait_s, id_, config, set_, as_json)
+    app.command(kind, help=f'{says}\n\nExample: spiketape control {kind} --reason "{example}"')(command)
 
 
-@app.command("emergency")
-def emergency_command(
-    reason: Reason,
-    account: Account = None,
-    wait_s: WaitS = 0.0,
-    id_: Id = None,
-    config: Config = None,
-    set_: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Every order is cancelled, every position left at the market at once, nothing new.
-
-    Example: spiketape control emergency --reason "the model is wrong"
-    """
-    _send("emergency", {}, reason, account, wait_s, id_, config, set_, as_json)
-
-
-@app.command("resume")
-def resume_command(
-    reason: Reason,
-    account: Account = None,
-    wait_s: WaitS = 0.0,
-    id_: Id = None,
-    config: Config = None,
-    set_: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Back to normal, from paused or reduced.
-
-    Example: spiketape control resume --reason "news are out"
-    """
-    _send("resume", {}, reason, account, wait_s, id_, config, set_, as_json)
+_mode_command("pause", "No new entries; positions, stops and exits go on. Also the way out of an emergency.", "news at noon")
+_mode_command("reduce", "No new entries; positions are left one after the other.", "end of the month")
+_mode_command("emergency", "Every order is cancelled, every position left at the market at once, nothing new.", "the model is wrong")
+_mode_command("resume", "Back to normal, from paused or reduced.", "news are out")
 
 
 @app.command("exclude-partition")

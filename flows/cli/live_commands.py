@@ -25,7 +25,6 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what the run folder
 Sinks = Annotated[str, typer.Option(help="Where results go: any of kafka, influx, lake, separated by commas.")]
 
 DEMONSTRATED_TICKS = 60_000
-SINKS = ("kafka", "influx", "lake")
 
 app = typer.Typer(
     name="run",
@@ -223,10 +222,12 @@ def _ended_by(signum: int, _frame: object) -> None:
 
 
 def _sinks(text: str) -> tuple[str, ...]:
+    from flows.live.outlets import CHOICES
+
     chosen = tuple(dict.fromkeys(s.strip() for s in text.split(",") if s.strip()))
-    unknown = [s for s in chosen if s not in SINKS]
+    unknown = [s for s in chosen if s not in CHOICES]
     if unknown or not chosen:
-        msg = f"--sink {text!r}: allowed are {', '.join(SINKS)}, separated by commas"
+        msg = f"--sink {text!r}: allowed are {', '.join(CHOICES)}, separated by commas"
         raise UsageError(msg)
     return chosen
 

@@ -63,7 +63,7 @@ def demonstrate(
             deployment.call("topics", "apply")
             deployment.call("influx", "apply")
             deployment.add_producer(speed).start()
-            await_instruments(deployment, within_s)
+            deployment.await_instruments(within_s)
             deployment.add_flows(partitions)
             deployment.start()
             say("started: " + ", ".join(deployment.members))
@@ -109,22 +109,3 @@ def _counts_line(points: dict[str, int]) -> str:
 def _influx_settings(influx: Influx) -> InfluxSettings:
     base: dict[str, Any] = {"influx.url": influx.url, "influx.token": influx.token, "influx.org": influx.org, "influx.bucket": NAME}
     return load_settings(env={}, base=base).influx
-
-
-def await_instruments(deployment: Deployment, within_s: float) -> None:
-    """Waits until the producer has told the instruments, which every flow reads at its start."""
-    from operators.sources.kafka import published
-    from schemas.errors import TopicError
-
-    settings = load_settings(env=deployment.env)
-    until = time.monotonic() + within_s
-    while True:
-        try:
-            published(settings)
-        except TopicError as e:
-            if time.monotonic() > until or not deployment.members["produce"].running:
-                msg = f"nothing was produced: {deployment.members['produce'].last_words()}"
-                raise DemonstrationError(msg) from e
-            time.sleep(0.3)
-        else:
-            return

@@ -10,10 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+from operators.sources.kafka import published
+from schemas.errors import TopicError
+from schemas.settings import Settings, load_settings
 
 DRAINED: Final = 128 + signal.SIGTERM
 POLL_S: Final = 0.1
@@ -140,6 +144,13 @@ class Deployment:
         self.members[name] = Member(name, list(arguments), self.folder, self.env)
         return self.members[name]
 
+    def await_instruments(self, within_s: float) -> None:
+        """Waits until the producer has told the instruments, which every flow reads at its start. RuntimeError where it ends before."""
+        producer = self.members["produce"]
+        if not instruments_told(load_settings(env=self.env), within_s, lambda: producer.running):
+            msg = f"nothing was produced: {producer.last_words()}"
+            raise RuntimeError(msg)
+
     def add_flows(self, partitions: Sequence[str] = ("0-3",)) -> None:
         """The flows, with a signals process for each list of partitions."""
         for listed in partitions:
@@ -224,6 +235,20 @@ class Deployment:
     def starts(self) -> list[dict[str, Any]]:
         """Every start of a flow that has begun to run, as its run folder tells: start, pid, resumed."""
         return [start for path in sorted(self.folder.glob("*/starts.jsonl")) for start in starts_in(path.parent)]
+
+
+def instruments_told(settings: Settings, within_s: float, going: Callable[[], bool] = lambda: True) -> bool:
+    """Waits until a producer has told the instruments, as long as `going` says so; returns whether it has."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            published(settings)
+        except TopicError:
+            if time.monotonic() > until or not going():
+                return False
+            time.sleep(0.2)
+        else:
+            return True
 
 
 def starts_in(run: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ import pytest
 import urllib3
 
 from benchmarks.points import points_of
-from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment
 from operators.sources.tape import Tape
 from tests.servers import Influx
@@ -86,7 +85,7 @@ def test_on_a_machine_with_a_wrong_clock_the_output_is_the_same_and_health_says_
     d = deployed(tape.path, influx, epoch_s=0.5, settings=("health.stall_s=4",))
     d.env |= clock.env
     d.add_producer(20.0).start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx")
     trading.start()
     until = time.monotonic() + WITHIN_S

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flows.live.commands import audit_lines
-from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment, Member
 from operators.sources.tape import Tape
 from schemas.control import ControlLog
@@ -88,7 +87,7 @@ def test_silent_partitions_that_are_left_out_hold_nobody_back(deployed: Deployme
     d = deployed
     producing = d.add_producer(4.0)
     producing.start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
     trading.await_begin()

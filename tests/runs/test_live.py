@@ -15,7 +15,6 @@ from confluent_kafka import Producer
 
 from benchmarks.live_crash import live_crash_trial
 from benchmarks.points import points_of
-from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment
 from operators.sources.tape import Tape
 from schemas.wire import CONTENT_ARROW, CONTENT_JSON, CONTENT_PACKED
@@ -118,7 +117,7 @@ def test_a_newer_instance_fences_the_older_which_says_so_and_writes_nothing_more
     d = deployed(tape, epoch_s=0.2)
     producing = d.add_producer(2.0)
     producing.start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     older = d.add("older", *d.flow("trading", "older"))
     older.start()
     older.await_begin()
@@ -139,7 +138,7 @@ def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployme
     d = deployed(tape, epoch_s=0.2)
     producing = d.add_producer(15.0)
     producing.start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     for how in (signal.SIGTERM, signal.SIGINT):
         trading.start()
@@ -161,7 +160,7 @@ def test_a_broker_that_is_away_is_told_and_waited_for(
     d = deployed(tape, broker=broker, epoch_s=0.2)
     producing = d.add_producer(2.0)
     producing.start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
     trading.await_begin()

@@ -13,7 +13,6 @@ import pytest
 import urllib3
 
 from benchmarks.points import points_of
-from flows.live.demonstration import await_instruments
 from flows.live.deployment import Deployment
 from operators.sinks.kafka.reading import committed
 from operators.sources.tape import Tape
@@ -74,7 +73,7 @@ def test_points_that_influxdb_refuses_are_dead_letters_in_kafka_once_though_the_
     d = deployed(tape.path, influx, epoch_s=0.5)
     write(influx, d.env["SPIKETAPE_INFLUX__BUCKET"], f'quote,symbol=X mid="text" {tape.manifest.first_ts_ns}')
     d.add_producer(8.0).start()
-    await_instruments(d, WITHIN_S)
+    d.await_instruments(WITHIN_S)
     trading = d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx")
     letters = d.folder / "trading" / "spool" / "dead-letters.jsonl"
     for least in (1, 300):

@@ -19,10 +19,9 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from flows.live.deployment import instruments_told
 from flows.savepoint import restore, save
-from operators.sources.kafka import published
 from operators.sources.tape import Tape
-from schemas.errors import TopicError
 from schemas.settings import load_settings
 from schemas.slice_wire import decode_slice_out
 from tests.conftest import ROOT
@@ -87,21 +86,6 @@ def deployment(kafka: Kafka, tmp_path: Path) -> Iterator[Callable[[str], Deploym
         yield lambda name: Deployment(kafka, tmp_path, f"{tmp_path.name}.{name}.", ends)
 
 
-def await_instruments(kafka: Kafka, d: Deployment) -> None:
-    """Waits until the producer has told the instruments, without which no flow starts."""
-    overrides = [f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix={d.prefix}"]
-    settings = load_settings(None, overrides, {})
-    until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            published(settings)
-        except TopicError:
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        else:
-            return
-
-
 def committed(kafka: Kafka, topic: str) -> list[tuple[int, bytes]]:
     """Partition and value of every committed message of a topic, each partition in its order."""
     consumer = Consumer(
@@ -158,7 +142,8 @@ def test_split_and_merged_while_ticks_flow_and_one_of_them_killed(
 
     d = deployment("moved")
     producer = d.start("produce", tape.path, "--speed", "2")
-    await_instruments(kafka, d)
+    overrides = [f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix={d.prefix}"]
+    assert instruments_told(load_settings(None, overrides, {}), PATIENCE_S)
     one = d.start("run", "signals", "--out", "one", "--epoch-s", "0.2")
     d.in_the_middle("one", one)
     one.send_signal(signal.SIGTERM)
