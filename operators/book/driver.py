@@ -194,7 +194,7 @@ class Walk:
         seen = 0
         while seen < len(pending) and pending[seen][VISIBLE] <= k:
             seen += 1
-        reports = [Report(*r) for r in pending[:seen]]
+        reports = [Report._make(r) for r in pending[:seen]]
         del pending[:seen]
         return reports
 

@@ -166,7 +166,8 @@ class VenuePass:
 
     def skip(self, until: int) -> Reports:
         """Goes on to slice `until`, before which `next_event` has just found nothing; the acknowledgements on the way."""
-        return self._handed_out(max(self.at, min(until, self._window.hi)))
+        until = min(until, self._window.hi)
+        return self._handed_out(until) if until > self.at else _NO_REPORTS
 
     def _handed_out(self, until: int) -> Reports:
         """All reports of slices before `until` that were not handed out yet; `at` becomes `until`."""

@@ -235,7 +235,7 @@ def feature_range(
             bid_before, ask_before = whole[s, BID], whole[s, ASK]
             bid_size_before, ask_size_before = whole[s, BID_SIZE], whole[s, ASK_SIZE]
             if bid_before != 0:
-                # Choices between numbers at hand, no branches: how a quote moves no CPU foresees, and a wrong guess costs more than all this.
+                # Choices between numbers at hand, no branches: no CPU foresees how a quote moves, and a wrong guess costs more than this.
                 bid_part = (bid_size if price >= bid_before else 0) - (bid_size_before if price <= bid_before else 0)
                 ask_part = (ask_size if ask <= ask_before else 0) - (ask_size_before if ask >= ask_before else 0)
                 leaning = sign(bid_part - ask_part)
