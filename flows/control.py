@@ -10,8 +10,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, made, partition_count, said, waited
+from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, partition_count, waited
 from operators.sources.kafka.tail import Tail, tails
+from operators.timeline.broker import made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.control import (

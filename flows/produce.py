@@ -19,11 +19,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flows.inputs import check_speed
 from infra.topics import apply
-from operators.sources.kafka.client import made, said, waited
+from operators.sources.kafka.client import waited
 from operators.sources.kafka.dealing import DealtTape
 from operators.sources.kafka.instruments import publish
 from operators.sources.kafka.tail import Tail, tails
 from operators.sources.tape import Tape
+from operators.timeline.broker import made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, UsageError

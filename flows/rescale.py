@@ -28,12 +28,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from flows.folder_copy import synced
+from flows.partitions import listed
 from flows.recovery_store import Store, StoredState, read_store, write_store
 from operators.sinks.delta import failure
 from operators.sinks.runfolder import PART, RunFolder, read_json, write_json
 from operators.sources.kafka.position import merged, partitions_in, split
 from schemas.errors import RefusedError, SavepointError, StateMismatchError, UsageError
 
+MOST_PARTITIONS: Final = 1 << 16
 RESCALED: Final = "rescaled.json"
 TOPIC: Final = "ticks"
 _SHARD: Final = re.compile(r"s(\d+)")
@@ -67,21 +69,14 @@ class _Source:
 
 def parsed_target(text: str) -> tuple[Path, tuple[int, ...]]:
     """`NEW=0-1,5` as a folder and its partitions, ascending. Raises UsageError."""
-    name, sep, listed = text.rpartition("=")
+    name, _, parts = text.rpartition("=")
     try:
-        if not sep or not name:
+        if not name:
             raise ValueError
-        parts: set[int] = set()
-        for piece in listed.split(","):
-            first, dash, last = piece.partition("-")
-            low, high = int(first), int(last if dash else first)
-            if not 0 <= low <= high < 2**16:
-                raise ValueError
-            parts |= set(range(low, high + 1))
+        return Path(name), listed(parts, MOST_PARTITIONS)
     except ValueError as e:
         msg = f"--to {text!r}: expected a new run folder and its partitions, as in runs/signals-a=0-1,5"
         raise UsageError(msg) from e
-    return Path(name), tuple(sorted(parts))
 
 
 def rescale(plan: Plan) -> bool:

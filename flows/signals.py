@@ -20,6 +20,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.live.process import Process, Wired, flow_of
+from flows.partitions import listed
 from flows.trading import Stages, said, thinking_steps
 from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
@@ -158,17 +159,10 @@ def wire(process: Process, options: Options) -> Wired:
 def parsed_partitions(text: str, count: int) -> tuple[int, ...]:
     """`0-3,5` as partitions, ascending. UsageError for what is no list of partitions below `count`."""
     try:
-        chosen: set[int] = set()
-        for piece in text.split(","):
-            first, dash, last = piece.partition("-")
-            low, high = int(first), int(last if dash else first)
-            if not 0 <= low <= high < count:
-                raise ValueError
-            chosen |= set(range(low, high + 1))
+        return listed(text, count)
     except ValueError as e:
         msg = f"--partitions {text!r}: expected partitions from 0 to {count - 1}, as in 0-1 or 0,2"
         raise UsageError(msg) from e
-    return tuple(sorted(chosen))
 
 
 def build(settings: Settings, options: Options | None = None) -> Dataflow:

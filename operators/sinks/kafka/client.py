@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from operators.timeline.broker import Outage, made
 from operators.timeline.live import Live
-from schemas.errors import BrokerError, RefusedError
+from schemas.errors import RefusedError
 from schemas.settings import Settings
 from schemas.settings.sections import KafkaSettings
 from schemas.topics import TOKENS, partitions_of
@@ -56,7 +56,7 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
         "delivery.report.only.error": True,
         "client.id": transactional_id,
     }
-    producer: Producer = _made(lambda: Producer({**WRITE, **kafka.client(), **exact}, logger=_LOG))
+    producer: Producer = made(lambda: Producer({**WRITE, **kafka.client(), **exact}, logger=_LOG))
     return producer
 
 
@@ -68,7 +68,7 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
     """
     common = {**kafka.client(), "group.id": "spiketape-tokens", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
     end = _end(common, topic, kafka.answer_timeout_s)
-    reader = _made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
+    reader = made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
     until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
     value: bytes | None = None
     try:
@@ -94,7 +94,7 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
 
 def _end(common: dict[str, Any], topic: str, timeout_s: float) -> int:
     """The offset after the last message of a topic's only partition, committed or not."""
-    client = _made(lambda: Consumer({**common, "isolation.level": "read_uncommitted"}, logger=_LOG))
+    client = made(lambda: Consumer({**common, "isolation.level": "read_uncommitted"}, logger=_LOG))
     try:
         _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s, cached=False)
         return int(high)
@@ -121,60 +121,6 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
             raise RefusedError(msg)
 
 
-def said(error: KafkaException | KafkaError) -> str:
-    """An error of librdkafka in words."""
-    cause = cause_of(error)
-    return str(error) if cause is None else f"{cause.str()} ({cause.name()})"
-
-
-def cause_of(error: KafkaException | KafkaError) -> KafkaError | None:
-    """What stands behind an exception of the client."""
-    if isinstance(error, KafkaError):
-        return error
-    cause = error.args[0] if error.args else None
-    return cause if isinstance(cause, KafkaError) else None
-
-
-def _made(make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except KafkaException as e:
-        msg = f"the Kafka client refuses its settings: {said(e)}; mend kafka.librdkafka in the settings"
-        raise BrokerError(msg) from None
-
-
-class Outage:
-    """How long the broker has been failing, and how long to wait before the next attempt. Shown as a component of the process."""
-
-    def __init__(self, kafka: KafkaSettings, live: Live) -> None:
-        self._kafka = kafka
-        self._component = live.component(COMPONENT)
-        self._began_s: float | None = None
-        self._attempts = 0
-
-    def over(self) -> None:
-        """The broker did what it was asked."""
-        self._began_s, self._attempts = None, 0
-        self._component.ok()
-
-    def failed(self, what: str, error: KafkaException | KafkaError) -> float:
-        """An attempt failed: the seconds until the next. Raises BrokerError where none can succeed, or after `kafka.outage_s`."""
-        now = time.monotonic()
-        if self._began_s is None:
-            self._began_s = now
-        self._component.failing(f"{what}: {said(error)}")
-        cause = cause_of(error)
-        if cause is not None and cause.code() in _FOR_GOOD:
-            self._end(f"{what}: the broker refuses: {said(error)}; mend its permissions or kafka.librdkafka, then start again", error)
-        if now - self._began_s >= self._kafka.outage_s:
-            self._end(
-                f"{what}: no success for {now - self._began_s:.0f} s (kafka.outage_s is {self._kafka.outage_s:g}), at last: {said(error)}. "
-                "Nothing is lost: start again when the broker is back",
-                error,
-            )
-        pause_ms = min(self._kafka.retry_first_ms * (1 << min(self._attempts, 20)), self._kafka.retry_most_ms)
-        self._attempts += 1
-        return pause_ms / 1000
-
-    def _end(self, text: str, error: KafkaException | KafkaError) -> NoReturn:
-        raise BrokerError(f"broker {self._kafka.bootstrap_servers}: {text}") from (error if isinstance(error, BaseException) else None)
+def outage_of(kafka: KafkaSettings, live: Live) -> Outage:
+    """The outages of whoever writes, shown as the component `kafka-sink`."""
+    return Outage(kafka, live, COMPONENT, lambda error: error.code() in _FOR_GOOD)

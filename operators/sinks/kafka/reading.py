@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from operators.sinks.kafka.client import said
 from operators.sinks.ledger import START, canonical, chained, chains_of, output_hash
 from operators.sinks.reading import KeyRows
 from operators.sinks.verify import MOST_PROBLEMS, Problem, VerifyReport, contiguous
+from operators.timeline.broker import said
 from schemas.errors import BrokerError
 from schemas.instruments import InstrumentList
 from schemas.row_json import RowJson, parsed

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from operators.sinks.kafka.client import FENCED, Outage, cause_of, check_topics, last_value, producer_of, said
+from operators.sinks.kafka.client import FENCED, check_topics, last_value, outage_of, producer_of
 from operators.sinks.kafka.outgoing import Record, too_large
 from operators.sinks.kafka.token import Token
+from operators.timeline.broker import cause_of, said
 from operators.timeline.live import Live
 from schemas.errors import FencedError, RefusedError, StateMismatchError
 from schemas.settings import Settings
@@ -50,7 +51,7 @@ class Transactions:
         self._instance = uuid4().hex
         self._topics = topics
         self._tokens = self._kafka.topic(TOKENS)
-        self._outage = Outage(self._kafka, live)
+        self._outage = outage_of(self._kafka, live)
         self._durations = live.transaction_s(transactional_id)
         self._producer: Producer
         self._held = self._initialised = False

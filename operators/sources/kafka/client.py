@@ -11,9 +11,10 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from operators.timeline.broker import Outage, made
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import BrokerError, TopicError
+from schemas.errors import TopicError
 from schemas.settings.sections import KafkaSettings
 
 COMPONENT: Final = "kafka"
@@ -67,21 +68,6 @@ def admin(kafka: KafkaSettings, name: str) -> AdminClient:
     """A client for metadata. Raises BrokerError where librdkafka refuses a setting."""
     client: AdminClient = made(lambda: AdminClient({**kafka.client(), "client.id": name}, logger=_LOG))
     return client
-
-
-def made(make: Callable[[], Any]) -> Any:
-    """What `make` makes. BrokerError where librdkafka refuses a setting; its words name the setting, never its value."""
-    try:
-        return make()
-    except KafkaException as e:
-        msg = f"the Kafka client refuses its settings: {said(e)}; mend [kafka] and kafka.librdkafka in the settings"
-        raise BrokerError(msg) from e
-
-
-def said(e: KafkaException | KafkaError) -> str:
-    """An error of librdkafka in words."""
-    error = e.args[0] if isinstance(e, KafkaException) and e.args else e
-    return f"{error.str()} ({error.name()})" if isinstance(error, KafkaError) else str(error)
 
 
 def partition_count(client: Consumer | AdminClient, topic: str, timeout_s: float) -> int:
@@ -150,42 +136,9 @@ def to_the_end(client: Consumer, topic: str, partition: int, timeout_s: float) -
             raise KafkaException(m.error())
 
 
-class Outage:
-    """How long the broker has been away, and when it is worth while to try again. Shown as the component `kafka`."""
-
-    def __init__(self, kafka: KafkaSettings, live: Live) -> None:
-        self._kafka = kafka
-        self._component = live.component(COMPONENT)
-        self._began_s: float | None = None
-        self._attempts = 0
-
-    @property
-    def away(self) -> bool:
-        return self._began_s is not None
-
-    def over(self) -> None:
-        """The broker answered."""
-        self._began_s, self._attempts = None, 0
-        self._component.ok()
-
-    def failed(self, error: KafkaException | KafkaError) -> float:
-        """An attempt failed: returns the seconds until the next. BrokerError where it can never succeed or has lasted too long."""
-        cause = error.args[0] if isinstance(error, KafkaException) and error.args else error
-        now = time.monotonic()
-        self._began_s = now if self._began_s is None else self._began_s
-        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {said(error)}")
-        if isinstance(cause, KafkaError) and (cause.code() in _FOR_GOOD or cause.fatal()):
-            msg = f"the Kafka broker at {self._kafka.bootstrap_servers} refuses: {said(error)}; check the settings in kafka.librdkafka"
-            raise BrokerError(msg)
-        if now - self._began_s > self._kafka.outage_s:
-            msg = (
-                f"the Kafka broker at {self._kafka.bootstrap_servers} has been away for {now - self._began_s:.0f} s, kafka.outage_s is "
-                f"{self._kafka.outage_s:g}: {said(error)}. Nothing is lost; start again when it is back"
-            )
-            raise BrokerError(msg)
-        pause_ms: float = min(self._kafka.retry_first_ms * 2 ** min(self._attempts, 20), self._kafka.retry_most_ms)
-        self._attempts += 1
-        return pause_ms / 1000
+def outage_of(kafka: KafkaSettings, live: Live) -> Outage:
+    """The outages of whoever reads, shown as the component `kafka`."""
+    return Outage(kafka, live, COMPONENT, lambda error: error.code() in _FOR_GOOD or error.fatal())
 
 
 def waited(kafka: KafkaSettings, live: Live, drain: Drain, attempt: Callable[[], Any]) -> Any:
@@ -193,12 +146,12 @@ def waited(kafka: KafkaSettings, live: Live, drain: Drain, attempt: Callable[[],
 
     For what runs before a flow or outside of one: it sleeps. Raises BrokerError after `kafka.outage_s`.
     """
-    outage = Outage(kafka, live)
+    outage = outage_of(kafka, live)
     while not drain.asked:
         try:
             result = attempt()
         except KafkaException as e:
-            ends_s = time.monotonic() + outage.failed(e)
+            ends_s = time.monotonic() + outage.failed("asking", e)
             while not drain.asked and time.monotonic() < ends_s:
                 time.sleep(0.05)
         else:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from operators.sources.kafka.client import check_partitions, consumer, made, partition_count, said, to_the_end, waited
+from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
+from operators.timeline.broker import made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from operators.sources.kafka.client import Outage, Watch, bounds, check_offset, check_partitions, consumer, partition_count
+from operators.sources.kafka.client import Watch, bounds, check_offset, check_partitions, consumer, outage_of, partition_count
 from operators.sources.kafka.stream import Message
 from operators.timeline.live import Live
 from schemas.settings.sections import KafkaSettings
@@ -64,7 +64,7 @@ class TopicLog:
         self._count = count
         self._live = live
         self._shown = {p: str(p) for p in self.partitions} if shown is None else dict(shown)
-        self._outage = Outage(kafka, live)
+        self._outage = outage_of(kafka, live)
         self._consumer: Consumer | None = None
         self._watch: Watch | None = None
         self._asked = 0
@@ -103,7 +103,7 @@ class TopicLog:
             for _ in range(_REPORTS):
                 client.poll(0.001)
             client.close()
-            self._try_at_s = time.monotonic() + self._outage.failed(self._reported or e)
+            self._try_at_s = time.monotonic() + self._outage.failed(f"reading {self.topic}", self._reported or e)
             return False
         except BaseException:
             client.close()
@@ -211,7 +211,7 @@ class TopicLog:
         if code in _OUT_OF_RANGE:
             self._explain(p)
         elif code not in _WATCHED:
-            self._outage.failed(error)
+            self._outage.failed(f"reading {self.topic}", error)
 
     def _explain(self, p: int) -> None:
         """The broker has not the offset that was to be fetched: says why, or goes there again where it has it after all."""
@@ -220,7 +220,7 @@ class TopicLog:
         try:
             low, high = bounds(client, self.topic, p, self._kafka.answer_timeout_s)
         except KafkaException as e:
-            self._outage.failed(e)
+            self._outage.failed(f"reading {self.topic}", e)
         else:
             check_offset(self.topic, p, self._read_to[p], low, high)
         client.seek(TopicPartition(self.topic, p, self._read_to[p]))
@@ -231,7 +231,7 @@ class TopicLog:
             if self._reported is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
                 self._reported = error
         elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION) or error.fatal():
-            self._outage.failed(error)
+            self._outage.failed(f"reading {self.topic}", error)
 
     def _look_at_watch(self) -> None:
         watch = self._watch
@@ -240,7 +240,7 @@ class TopicLog:
             return
         self._asked = watch.asked
         if watch.error is not None:
-            self._outage.failed(watch.error)
+            self._outage.failed(f"reading {self.topic}", watch.error)
             return
         if self._outage.away:
             self._outage.over()

@@ -1,0 +1,81 @@
+"""What the clients of a Kafka broker have in common, whether they read or write: how they are made, what their errors say, outages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from confluent_kafka import KafkaError, KafkaException
+
+from operators.timeline.live import Live
+from schemas.errors import BrokerError
+from schemas.settings.sections import KafkaSettings
+
+
+def made(make: Callable[[], Any]) -> Any:
+    """What `make` makes. BrokerError where librdkafka refuses a setting; its words name the setting, never its value."""
+    try:
+        return make()
+    except KafkaException as e:
+        msg = f"the Kafka client refuses its settings: {said(e)}; mend [kafka] and kafka.librdkafka in the settings"
+        raise BrokerError(msg) from None
+
+
+def cause_of(error: KafkaException | KafkaError) -> KafkaError | None:
+    """What stands behind an exception of the client."""
+    if isinstance(error, KafkaError):
+        return error
+    cause = error.args[0] if error.args else None
+    return cause if isinstance(cause, KafkaError) else None
+
+
+def said(error: KafkaException | KafkaError) -> str:
+    """An error of librdkafka in words."""
+    cause = cause_of(error)
+    return str(error) if cause is None else f"{cause.str()} ({cause.name()})"
+
+
+class Outage:
+    """How long the broker has been away, and when it is worth while to try again. Shown as a component of the process.
+
+    `hopeless`: whether trying again cannot mend an error.
+    """
+
+    def __init__(self, kafka: KafkaSettings, live: Live, component: str, hopeless: Callable[[KafkaError], bool]) -> None:
+        self._kafka = kafka
+        self._component = live.component(component)
+        self._hopeless = hopeless
+        self._began_s: float | None = None
+        self._attempts = 0
+
+    @property
+    def away(self) -> bool:
+        return self._began_s is not None
+
+    def over(self) -> None:
+        """The broker did what it was asked."""
+        self._began_s, self._attempts = None, 0
+        self._component.ok()
+
+    def failed(self, what: str, error: KafkaException | KafkaError) -> float:
+        """An attempt at `what` failed: the seconds until the next. BrokerError where none can succeed, or after `kafka.outage_s`."""
+        now = time.monotonic()
+        if self._began_s is None:
+            self._began_s = now
+        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}")
+        cause = cause_of(error)
+        if cause is not None and self._hopeless(cause):
+            self._end(f"{what}: the broker refuses: {said(error)}; mend its permissions or kafka.librdkafka, then start again", error)
+        if now - self._began_s >= self._kafka.outage_s:
+            self._end(
+                f"{what}: no success for {now - self._began_s:.0f} s (kafka.outage_s is {self._kafka.outage_s:g}), at last: {said(error)}. "
+                "Nothing is lost: start again when the broker is back",
+                error,
+            )
+        pause_ms = min(self._kafka.retry_first_ms * (1 << min(self._attempts, 20)), self._kafka.retry_most_ms)
+        self._attempts += 1
+        return pause_ms / 1000
+
+    def _end(self, text: str, error: KafkaException | KafkaError) -> NoReturn:
+        raise BrokerError(f"broker {self._kafka.bootstrap_servers}: {text}") from (error if isinstance(error, BaseException) else None)
