@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
@@ -14,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from benchmarks.live_crash import live_crash_trial
+from benchmarks.outages import outage_trial
 from benchmarks.points import points_of
 from flows.live.deployment import Deployment
 from operators.sources.tape import Tape
@@ -153,40 +153,9 @@ def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployme
     assert told["output_hash"] == output_hash
 
 
-def test_a_broker_that_is_away_is_told_and_waited_for(
-    deployed: Callable[..., Deployment], tape: Path, own_kafka: Callable[..., Any], output_hash: str
-) -> None:
-    broker = own_kafka()
-    d = deployed(tape, broker=broker, epoch_s=0.2)
-    producing = d.add_producer(2.0)
-    producing.start()
-    d.await_instruments(WITHIN_S)
-    trading = d.add("trading", *d.flow("trading", "trading"))
-    trading.start()
-    trading.await_begin()
-    time.sleep(1)
-    broker.kill()
-    until = time.monotonic() + WITHIN_S
-    while (told := _ready(d.folder / "trading"))[0] == 200 and time.monotonic() < until:
-        time.sleep(0.5)
-    assert told[0] == 503
-    assert "kafka" in told[1]
-    assert trading.running
-    broker.start()
-    producing.end(signal.SIGKILL)
-    d.add_producer(None).start()  # the rest at once
-    d.wait(WITHIN_S)
-    assert trading.answer()["output_hash"] == output_hash
-
-
-def _ready(run: Path) -> tuple[int, str]:
-    """What /ready of a run's process answers, and why."""
-    import urllib.error
-    import urllib.request
-
-    target = json.loads((run / "health.json").read_text())[0]["targets"][0]
-    try:
-        with urllib.request.urlopen(f"http://{target}/ready", timeout=10) as answer:
-            return int(answer.status), answer.read().decode()
-    except urllib.error.HTTPError as e:
-        return e.code, e.read().decode()
+def test_a_broker_and_then_an_influxdb_that_are_away_are_told_and_waited_for(tape: Path, tmp_path: Path) -> None:
+    """The command for long outages: python -m benchmarks.outages TAPE --broker-s 60 --spool-mb 16."""
+    report = outage_trial(tape, tmp_path / "trial", broker_s=5.0, spool_mb=0.1, speed=4.0)
+    assert report.ok, report
+    assert report.broker_away_s >= 5.0
+    assert report.spool_mb >= 0.1

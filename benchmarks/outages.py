@@ -1,0 +1,178 @@
+"""Take the broker away, then InfluxDB, while a tape is produced and traded, and compare with an undisturbed replay.
+
+    python -m benchmarks.outages TAPE --broker-s 60 --spool-mb 4
+
+`run trading` between an own broker and an own InfluxDB. The broker is killed and stays away so long; then InfluxDB is killed, and stays
+away until so much waits in the spool. Prints one JSON object: what /ready said, how long it took to catch up afterwards, and whether the
+topics and the points are those of the replay. Exits 1 where they are not, or /ready did not say what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.points import points_of
+from flows.live.deployment import Deployment, Member
+from infra.local import InfluxServer, KafkaServer
+
+NAME: Final = "outages"
+LOOK_S: Final = 0.1
+WITHIN_S: Final = 900.0
+SENT_BYTES: Final = 1 << 18
+"""A spool that is smaller has nothing left but what came just now: segments are deleted when they are sent."""
+
+
+@dataclass
+class OutageReport:
+    """What happened. `..._said`: what /ready told meanwhile; `..._back_s`: from the server's start until everything was caught up with."""
+
+    broker_away_s: float = 0.0
+    broker_said: str = ""
+    broker_back_s: float = 0.0
+    influx_away_s: float = 0.0
+    influx_said: str = ""
+    influx_back_s: float = 0.0
+    spool_mb: float = 0.0
+    codes: list[int] = field(default_factory=list)
+    replay_hash: str = ""
+    hash: str = ""
+    problems: int = 0
+    points: int = 0
+    points_differ: int = 0
+    wall_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        told = self.broker_said.startswith("kafka") and self.influx_said.startswith("influx")
+        same = self.hash == self.replay_hash and not self.problems and self.points > 0 and not self.points_differ
+        return told and same and not self.codes
+
+
+def outage_trial(
+    tape: Path, folder: Path, broker_s: float, spool_mb: float, speed: float, say: Callable[[str], None] = lambda _: None
+) -> OutageReport:
+    """One deployment, disturbed twice, then left to come to its end. `speed`: multiple of real time at which the tape is produced."""
+    report, began = OutageReport(), time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    with KafkaServer(folder / "kafka") as kafka, InfluxServer(folder / "influx") as influx:
+        d = Deployment(folder / "run", tape, kafka.bootstrap, influx, name=NAME, epoch_s=0.5)
+        d.call("influx", "apply")
+        whole = d.call("replay", str(tape), "--out", str(folder / "whole"), "--sink", "influx", "--no-report")
+        report.replay_hash = whole["output_hash"]
+        d.call("topics", "apply")
+        d.add_producer(speed).start()
+        d.await_instruments(WITHIN_S)
+        trading = d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx")
+        trading.start()
+        try:
+            _until(trading, lambda told: told["standing"] == "moving" and _fine(told, "influx"))
+            kafka.kill()
+            gone = time.monotonic()
+            report.broker_said = _said(_until(trading, lambda told: bool(_said(told, "kafka"))), "kafka")
+            say(f"the broker is away: {report.broker_said}")
+            time.sleep(max(0.0, broker_s - (time.monotonic() - gone)))
+            report.broker_away_s = round(time.monotonic() - gone, 1)
+            back = time.monotonic()
+            kafka.start()
+            _until(trading, lambda told: told["ready"] and told["standing"] == "moving")
+            report.broker_back_s = round(time.monotonic() - back, 1)
+            say(f"it is back, and everything moves after {report.broker_back_s} s")
+            influx.kill()
+            gone = time.monotonic()
+            report.influx_said = _said(_until(trading, lambda told: bool(_said(told, "influx"))), "influx")
+            say(f"InfluxDB is away: {report.influx_said}")
+            while report.spool_mb < spool_mb and d.members["produce"].running:
+                time.sleep(LOOK_S)
+                report.spool_mb = round(_spool_bytes(trading) / 2**20, 2)
+            report.influx_away_s = round(time.monotonic() - gone, 1)
+            say(f"{report.spool_mb} MiB wait in the spool after {report.influx_away_s} s")
+            back = time.monotonic()
+            influx.start()
+            _until(trading, lambda told: told["ready"])
+            while trading.running and _spool_bytes(trading) > SENT_BYTES:
+                time.sleep(LOOK_S)
+            report.influx_back_s = round(time.monotonic() - back, 1)
+            say(f"it is back, and all of that is sent after {report.influx_back_s} s")
+            if d.members["produce"].running:
+                d.members["produce"].end(signal.SIGKILL)
+                d.add_producer(None).start()  # the rest as fast as possible
+            d.wait(WITHIN_S)
+            report.codes = trading.codes
+        finally:
+            d.stop()
+        told = d.call("verify", "--kafka")
+        report.hash, report.problems = told["output_hash"], len(told["problems"])
+        live, replayed = (points_of(influx.url, influx.token, influx.org, b) for b in (NAME, whole["influx"]["bucket"]))
+        report.points = len(replayed)
+        report.points_differ = len(live.items() ^ replayed.items())
+    report.wall_s = round(time.monotonic() - began, 1)
+    return report
+
+
+def _until(member: Member, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Asks /ready until it says so. RuntimeError where that takes too long or the process has ended."""
+    until = time.monotonic() + WITHIN_S
+    while time.monotonic() < until and (member.running or member.process is None):
+        told = _asked(member, "ready")
+        if told and there(json.loads(told)):
+            return dict(json.loads(told))
+        time.sleep(LOOK_S)
+    msg = f"{member.name} did not come to it: {member.last_words()}"
+    raise RuntimeError(msg)
+
+
+def _fine(told: dict[str, Any], component: str) -> bool:
+    """Whether /ready is content, and has met a component."""
+    return bool(told["ready"]) and told["components"].get(component, {}).get("status") == "ok"
+
+
+def _said(told: dict[str, Any], component: str) -> str:
+    """The reason that /ready gives which names a component; empty where it gives none."""
+    return next((str(r) for r in told["reasons"] if r.startswith(component)), "") if not told["ready"] else ""
+
+
+def _spool_bytes(member: Member) -> float:
+    lines = _asked(member, "metrics").splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("spiketape_spool_bytes"))
+
+
+def _asked(member: Member, path: str) -> str:
+    """What a flow's endpoint answers, whatever the status; empty before it listens."""
+    try:
+        target = json.loads((member.folder / member.name / "health.json").read_text())[0]["targets"][0]
+        with urllib.request.urlopen(f"http://{target}/{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.read().decode()
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tape", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/out/outages"), help="working folder, made anew")
+    parser.add_argument("--broker-s", type=float, default=60.0, help="seconds without a broker")
+    parser.add_argument("--spool-mb", type=float, default=4.0, help="MiB that wait before InfluxDB comes back")
+    parser.add_argument("--speed", type=float, default=20.0, help="multiple of real time at which the tape is produced")
+    given = parser.parse_args()
+    report = outage_trial(given.tape, given.out, given.broker_s, given.spool_mb, given.speed, lambda s: print(s, file=sys.stderr))
+    print(json.dumps({**asdict(report), "ok": report.ok}, indent=1))
+    sys.exit(0 if report.ok else 1)
+
+
+if __name__ == "__main__":
+    main()
