@@ -49,7 +49,7 @@ class LiveCrashReport:
     @property
     def ok(self) -> bool:
         same = self.hash == self.replay_hash and not self.problems
-        return same and self.points > 0 and not (self.points_missing or self.points_other) and self.resumed * 2 > sum(self.killed.values())
+        return same and self.points > 0 and not (self.points_missing or self.points_other) and self.resumed * 2 > self.starts
 
 
 def live_crash_trial(

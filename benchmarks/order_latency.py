@@ -1,9 +1,9 @@
 """Milliseconds from Kafka to an order in Kafka, at 50,000 ticks a second, in `run trading`.
 
-The clock of one order starts when the last message was in the log that its decision needed: the first of each partition that goes beyond
-the deciding slice, in the slowest partition. So the wait for the slice to end, a setting, is not in it; the note tells it. It stops
-where the order was in the log (`produced`), and where a reader of committed messages had it (`committed`). Times of messages are the
-broker's, in whole milliseconds.
+The clock of one order starts when the last message was in the log that its decision needed: the first of each partition, ticks or a
+heartbeat, that goes beyond the deciding slice, in the slowest partition. So the wait for the slice to end, a setting, is not in it; the
+note tells it. It stops where the order was in the log (`produced`), and where a reader of committed messages had it (`committed`). Times
+of messages are the broker's, in whole milliseconds.
 
 The tape is of one session without a night, played at the multiple of real time at which it has 50,000 ticks a second (in sessions and over
 all: a tape of several days has all its ticks in few seconds of such a run). The flow has begun before the first tick is produced. Settings
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from benchmarks.figure import Figure, figure, rounded
+from benchmarks.figure import Figure, figure, rounded, spread_of
 from benchmarks.place import simulated, workplace
 from benchmarks.run import main
 from flows.live.deployment import Deployment
@@ -36,6 +36,7 @@ from operators.sources.tape import Tape
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.settings import load_settings
+from schemas.tick_stream import CONTENT_HEARTBEAT, CONTENT_TYPE, decode_heartbeat
 from schemas.wire import CONTENT_PACKED, decode
 
 NAME = "order_latency"
@@ -48,6 +49,8 @@ SLICE_MS = 3000
 14 ms, and hold as many ticks as slices of 14 ms do in a market of 50,000 ticks a second."""
 SLICE_NS = SLICE_MS * 1_000_000
 PARTITIONS = 4
+HEARTBEAT = b"{"
+"""How a heartbeat begins, and no packed batch."""
 RUNS = 3
 WARM_S = 3.0
 """What is produced this long after the first tick meets a process that is still loading compiled kernels, and does not count."""
@@ -89,8 +92,9 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     out: dict[str, Figure] = {}
     for part, goal in GOALS_MS.items():
         out[f"{NAME}.{part}"] = figure(found[part], "ms", "under", goal, note)
-        late = statistics.median(found[f"committed_{part}"])
-        out[f"{NAME}.committed_{part}"] = Figure(rounded(late), "ms", None, None, 0.0, None, None, None, note)
+        late = found[f"committed_{part}"]
+        value = rounded(statistics.median(late))
+        out[f"{NAME}.committed_{part}"] = Figure(value, "ms", None, None, rounded(spread_of(late)), None, None, None, note)
     return out
 
 
@@ -134,10 +138,13 @@ def _needed(ticks: Seen) -> dict[int, tuple[float, float]]:
     for p in range(PARTITIONS):
         running, reached, times = -1, [], []
         for _, at_ms, _, content in sorted((m for m in ticks.messages if m[0] == p), key=lambda m: m[1]):
-            slices = decode(content)["ts_ns"] // SLICE_NS
-            for k in np.unique(slices).tolist():
-                first.setdefault(k, at_ms)
-            running = max(running, int(slices.max()))
+            if content.startswith(HEARTBEAT):
+                running = max(running, decode_heartbeat(content) // SLICE_NS)
+            else:
+                slices = decode(content)["ts_ns"] // SLICE_NS
+                for k in np.unique(slices).tolist():
+                    first[k] = min(first.get(k, np.inf), at_ms)
+                running = max(running, int(slices.max()))
             reached.append(running)
             times.append(float(at_ms))
         ends.append((np.array(reached, np.int64), np.array(times)))
@@ -167,7 +174,7 @@ def _read(bootstrap: str, topic: str, seen: Seen) -> None:
         for m in consumer.consume(1000, 1.0):
             if m.error() is not None and m.error().code() == KafkaError._PARTITION_EOF:
                 left.discard(m.partition())
-            elif dict(m.headers() or []).get("content-type") == CONTENT_PACKED.encode():
+            elif dict(m.headers() or []).get(CONTENT_TYPE) in (CONTENT_PACKED.encode(), CONTENT_HEARTBEAT.encode()):
                 _keep(seen, m)
     consumer.close()
 

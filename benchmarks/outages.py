@@ -4,7 +4,8 @@
 
 `run trading` between an own broker and an own InfluxDB. The broker is killed and stays away so long; then InfluxDB is killed, and stays
 away until so much waits in the spool. Prints one JSON object: what /ready said, how long it took to catch up afterwards, and whether the
-topics and the points are those of the replay. Exits 1 where they are not, or /ready did not say what is missing.
+topics and the points are those of the replay. Exits 1 where they are not, where /ready did not say what is missing, or where the
+tape was over before so much waited.
 """
 
 from __future__ import annotations
@@ -15,22 +16,20 @@ import shutil
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.points import points_of
-from flows.live.deployment import Deployment, Member
+from flows.live.deployment import Deployment, Member, asked
 from infra.local import InfluxServer, KafkaServer
 
 NAME: Final = "outages"
 LOOK_S: Final = 0.1
 WITHIN_S: Final = 900.0
-SENT_BYTES: Final = 1 << 18
-"""A spool that is smaller has nothing left but what came just now: segments are deleted when they are sent."""
+SENT_PART: Final = 0.1
+"""What is left in the spool when all of the outage is sent: what came just now. Segments are deleted when they are sent."""
 
 
 @dataclass
@@ -44,6 +43,7 @@ class OutageReport:
     influx_said: str = ""
     influx_back_s: float = 0.0
     spool_mb: float = 0.0
+    spool_wanted_mb: float = 0.0
     codes: list[int] = field(default_factory=list)
     replay_hash: str = ""
     hash: str = ""
@@ -56,14 +56,14 @@ class OutageReport:
     def ok(self) -> bool:
         told = self.broker_said.startswith("kafka") and self.influx_said.startswith("influx")
         same = self.hash == self.replay_hash and not self.problems and self.points > 0 and not self.points_differ
-        return told and same and not self.codes
+        return told and same and not self.codes and self.spool_mb >= self.spool_wanted_mb
 
 
 def outage_trial(
     tape: Path, folder: Path, broker_s: float, spool_mb: float, speed: float, say: Callable[[str], None] = lambda _: None
 ) -> OutageReport:
     """One deployment, disturbed twice, then left to come to its end. `speed`: multiple of real time at which the tape is produced."""
-    report, began = OutageReport(), time.monotonic()
+    report, began = OutageReport(spool_wanted_mb=spool_mb), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     with KafkaServer(folder / "kafka") as kafka, InfluxServer(folder / "influx") as influx:
         d = Deployment(folder / "run", tape, kafka.bootstrap, influx, name=NAME, epoch_s=0.5)
@@ -100,7 +100,10 @@ def outage_trial(
             back = time.monotonic()
             influx.start()
             _until(trading, lambda told: told["ready"])
-            while trading.running and _spool_bytes(trading) > SENT_BYTES:
+            while trading.running and _spool_bytes(trading) > SENT_PART * report.spool_mb * 2**20:
+                if time.monotonic() - back > WITHIN_S:
+                    msg = f"the spool is not sent {WITHIN_S:.0f} s after InfluxDB is back: {_spool_bytes(trading):,.0f} bytes wait"
+                    raise RuntimeError(msg)
                 time.sleep(LOOK_S)
             report.influx_back_s = round(time.monotonic() - back, 1)
             say(f"it is back, and all of that is sent after {report.influx_back_s} s")
@@ -124,7 +127,7 @@ def _until(member: Member, there: Callable[[dict[str, Any]], bool]) -> dict[str,
     """Asks /ready until it says so. RuntimeError where that takes too long or the process has ended."""
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until and (member.running or member.process is None):
-        told = _asked(member, "ready")
+        told = asked(member.folder / member.name, "ready")[1]
         if told and there(json.loads(told)):
             return dict(json.loads(told))
         time.sleep(LOOK_S)
@@ -143,21 +146,8 @@ def _said(told: dict[str, Any], component: str) -> str:
 
 
 def _spool_bytes(member: Member) -> float:
-    lines = _asked(member, "metrics").splitlines()
+    lines = asked(member.folder / member.name, "metrics")[1].splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("spiketape_spool_bytes"))
-
-
-def _asked(member: Member, path: str) -> str:
-    """What a flow's endpoint answers, whatever the status; empty before it listens."""
-    try:
-        target = json.loads((member.folder / member.name / "health.json").read_text())[0]["targets"][0]
-        with urllib.request.urlopen(f"http://{target}/{path}", timeout=10) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as e:
-        with e:
-            return e.read().decode()
-    except OSError:
-        return ""
 
 
 def main() -> None:

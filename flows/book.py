@@ -21,7 +21,7 @@ from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, flow_of
 from flows.live.trading import decided_noted
 from operators.book import BookStage
-from operators.book.book_stage import awaited
+from operators.book.book_stage import awaited, is_over
 from operators.book.operator import book
 from operators.sinks.kafka.operator import ACCOUNT_TABLES
 from operators.sources.kafka import MessageStream, published
@@ -29,7 +29,7 @@ from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.stage import shard_places
-from schemas.order_wire import BookTurn, decode_venue_turn
+from schemas.order_wire import decode_venue_turn
 from schemas.ranges import SliceOut
 from schemas.settings import Settings, load_settings
 from schemas.slice_wire import decode_slice_out
@@ -53,10 +53,10 @@ def wire(process: Process, options: Options) -> Wired:
     shards = tuple(shard_places(instruments, settings))
     before = committed(process, instruments, "rows.main")
     credit = process.credit()
-    over: list[bool] = []
+    accounts: dict[str, Any] = {}
 
     def ended() -> bool:
-        return bool(over)
+        return any(is_over(account.state) for account in accounts.values())
 
     def source(
         step: str,
@@ -85,11 +85,6 @@ def wire(process: Process, options: Options) -> Wired:
     def book_of(_key: str) -> BookStage:
         return BookStage(instruments, settings, shards, before.log, before.decided)
 
-    def noted(item: tuple[str, Any]) -> tuple[str, Any]:
-        if isinstance(item[1], BookTurn) and item[1].hi >= END:
-            over.append(True)
-        return decided_noted(live, item)
-
     flow = Dataflow(NAME)
     sources = op.input(
         "topics",
@@ -105,10 +100,9 @@ def wire(process: Process, options: Options) -> Wired:
     slices = poison_apart("sound_slices", from_source("slices", sources, "slices"))
     reports = poison_apart("sound_reports", from_source("reports", sources, "reports"))
     control = from_source("control", sources, "control")
-    accounts: dict[str, Any] = {}
     live.awaited = lambda: awaited(accounts[settings.account.id].state) if accounts else None
     decided = book("book", slices.trues, reports.trues, control, settings.account.id, shards, book_of, credit, meters, accounts)
-    results = op.map("noted", decided, noted)
+    results = op.map("noted", decided, lambda item: decided_noted(live, item))
     outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES)
     outlets.connect(results, slices.trues, [slices.falses, reports.falses])
     steps = {

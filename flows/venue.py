@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 
 from flows.live.process import Process, Wired, flow_of
 from operators.execution.operator import VENUE_KEY, venue
-from operators.execution.venue_stage import VenueStage, awaited
+from operators.execution.venue_stage import VenueStage, awaited, is_over
 from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
 from operators.sinks.kafka.operator import KafkaSink
@@ -26,7 +26,6 @@ from operators.timeline.live import Live
 from operators.timeline.stage import ShardPlace, shard_places
 from schemas.order_wire import VenueTurn, decode_book_turn
 from schemas.settings import Settings, load_settings
-from schemas.ticks import END
 from schemas.topics import REQUESTS
 
 NAME = "venue"
@@ -48,10 +47,10 @@ def wire(process: Process, options: Options) -> Wired:
     places = shard_places(instruments, settings)
     shards = tuple(places)
     credit = process.credit()
-    over: list[bool] = []
+    logics: dict[str, Any] = {}
 
     def ended() -> bool:
-        return bool(over)
+        return any(is_over(logic.state) for logic in logics.values())
 
     def asked(_partition: int, message: Message) -> list[Keyed]:
         return [(NAME, decode_book_turn(message.value() or b""))]
@@ -64,8 +63,6 @@ def wire(process: Process, options: Options) -> Wired:
 
     def noted(item: tuple[str, VenueTurn]) -> tuple[str, VenueTurn]:
         live.done(item[1].hi)
-        if item[1].hi >= END:
-            over.append(True)
         return item
 
     stream = TickStream(settings, instruments, shards, tuple(range(settings.partitions)), live)
@@ -77,7 +74,6 @@ def wire(process: Process, options: Options) -> Wired:
     sound = poison_apart("sound_ticks", from_source("ticks", sources, "ticks"))
     read = poison_apart("sound_requests", from_source("requests", sources, "requests"))
     gated = gate_apart("gate", sound.trues, None, places, {}, settings.partitions, gate_of, meters)
-    logics: dict[str, Any] = {}
     live.awaited = lambda: awaited(logics[VENUE_KEY].state) if logics else None
     reports = op.map("noted", venue("venue", gated, read.trues, venue_of, credit, meters, logics), noted)
     sink = KafkaSink(settings, instruments, "venue", live=live)

@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from flows.live.health import ANNOUNCEMENT
 from operators.sources.kafka import published
 from schemas.errors import TopicError
 from schemas.settings import Settings, load_settings
@@ -22,6 +25,19 @@ from schemas.settings import Settings, load_settings
 DRAINED: Final = 128 + signal.SIGTERM
 POLL_S: Final = 0.1
 LONGEST_DRAIN_S: Final = 120.0
+
+
+def asked(run: Path, path: str) -> tuple[int, str]:
+    """What the process of a run folder answers at its endpoint: status and text; 0 and nothing before it listens."""
+    try:
+        target = json.loads((run / ANNOUNCEMENT).read_text())[0]["targets"][0]
+        with urllib.request.urlopen(f"http://{target}/{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.code, e.read().decode()
+    except OSError:
+        return 0, ""
 
 
 @dataclass

@@ -204,6 +204,11 @@ def known(state: State) -> int:
     return reached
 
 
+def is_over(state: State) -> bool:
+    """Whether the account has decided its last slice, and the turn that says so was given out."""
+    return bool(state["over"] == SAID)
+
+
 def awaited(state: State) -> str | None:
     """What of the venue an account waits for though the shards have said more, in words; None: nothing."""
     if not state["waiting"] or state["at"] <= known(state):

@@ -126,6 +126,11 @@ class VenueStage:
         return VenueTurn(lo, hi, reports, settled) if hi > lo else None
 
 
+def is_over(state: State) -> bool:
+    """Whether the venue has worked through its last slice, and the turn that says so was given out."""
+    return bool(state["over"] == SAID)
+
+
 def awaited(state: State) -> str | None:
     """What of the book the venue waits for though it has the ticks, in words; None: nothing."""
     if not state["at"] < state["through"] or state["at"] < state["heard"] + 1:

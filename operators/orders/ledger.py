@@ -178,7 +178,7 @@ class OrderLedger:
         return order
 
     def validate(self, order: Order, filters: VenueFilters, ts_ns: int, slice_: int, *, reference_price: int = 0, held: int = 0) -> Reason:
-        """NEW to VALIDATED, or to REJECTED with the filter that it fails; _NONE where it passes."""
+        """NEW to VALIDATED, or to REJECTED with the filter that it fails; `Reason.NONE` where it passes."""
         reason = filters.check(order.type, order.side, order.quantity, order.price, order.stop_price, reference_price, held)
         if reason is _NONE:
             self._advance(order, _VALIDATE, ts_ns, slice_, _RISK_APPROVED)

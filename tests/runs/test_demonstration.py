@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,8 @@ def test_the_demonstration_comes_to_the_replays_hash_with_its_points_in_influxdb
 
 def _processes_of(folder: Path) -> list[str]:
     """Command lines of processes of this machine that name a folder."""
-    lines = [p.read_bytes().replace(b"\0", b" ").decode(errors="replace") for p in _command_lines()]
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return [line for line in lines if str(folder) in line]
-
-
-def _command_lines() -> list[Path]:
-    return [p for p in Path("/proc").glob("[0-9]*/cmdline") if p.parent.exists()]

@@ -13,7 +13,7 @@ import pytest
 import urllib3
 
 from benchmarks.points import points_of
-from flows.live.deployment import Deployment
+from flows.live.deployment import Deployment, asked
 from operators.sinks.kafka.reading import committed
 from operators.sources.tape import Tape
 from schemas.settings import load_settings
@@ -48,12 +48,7 @@ def write(influx: Influx, bucket: str, line: str) -> None:
 
 def ready(run: Path) -> dict[str, Any]:
     """What /ready says; nothing before it listens."""
-    try:
-        target = json.loads((run / "health.json").read_text())[0]["targets"][0]
-        told: dict[str, Any] = urllib3.request("GET", f"http://{target}/ready", retries=False).json()
-    except (OSError, urllib3.exceptions.HTTPError):
-        return {}
-    return told
+    return dict(json.loads(asked(run, "ready")[1] or "{}"))
 
 
 def refused(d: Deployment) -> list[dict[str, Any]]:
@@ -138,3 +133,29 @@ def test_a_flow_whose_stream_has_ended_waits_for_its_influxdb_and_can_be_drained
     d.wait(WITHIN_S)
     told = trading.answer()
     assert (told["ended"], told["output_hash"], told["influx"]["lines_waiting"]) == (True, output_hash, 0)
+
+
+def test_a_book_at_its_end_that_is_drained_and_killed_while_it_waits_for_its_influxdb_sends_the_rest_and_ends(
+    deployed: Callable[..., Deployment], tapes: Callable[..., Tape], run_once: Callable[..., Any], influx: Influx
+) -> None:
+    """What has ended is known from the state: no turn says it again to a book that starts anew."""
+    tape = tapes()
+    d = deployed(tape.path, influx, epoch_s=0.5)
+    d.call("produce", str(tape.path))
+    d.add_flows()
+    book = d.members["book"]
+    book.env = {**d.env, "SPIKETAPE_INFLUX__URL": NOBODY_THERE}
+    d.start()
+    until(lambda: not any(m.running for m in d.members.values() if m is not book))
+    for how, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        until(lambda: ready(d.folder / "book").get("standing") == "waiting")
+        time.sleep(2)  # longer than an epoch: the end is in the snapshot
+        assert book.end(how) == code
+        book.start()
+    book.end(signal.SIGKILL)
+    book.env = d.env
+    d.wait(WITHIN_S)
+    told = book.answer()
+    assert (told["ended"], told["influx"]["lines_waiting"]) == (True, 0)
+    topics = d.call("verify", "--kafka")
+    assert (topics["output_hash"], topics["problems"]) == (run_once(tape).run["output_hash"], [])

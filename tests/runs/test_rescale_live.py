@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from flows.live.deployment import instruments_told
+from flows.live.deployment import asked, instruments_told
 from flows.savepoint import restore, save
 from operators.sources.tape import Tape
 from schemas.settings import load_settings
@@ -71,12 +70,7 @@ class Deployment:
         pytest.fail(f"{out} did not get to {ticks} ticks")
 
     def _numbers(self, out: str) -> dict[str, float]:
-        try:
-            target = json.loads((self.folder / out / "health.json").read_text())[0]["targets"][0]
-            with urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
-                lines = [line for line in answer.read().decode().splitlines() if line.startswith("spiketape_")]
-        except OSError:
-            return {}
+        lines = [line for line in asked(self.folder / out, "metrics")[1].splitlines() if line.startswith("spiketape_")]
         return {line.partition("{")[0].removeprefix("spiketape_"): float(line.rpartition(" ")[2]) for line in lines}
 
 

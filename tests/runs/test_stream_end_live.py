@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from flows.control import close_partition
-from flows.live.deployment import Deployment
+from flows.live.deployment import Deployment, asked
 from operators.sinks.kafka.reading import committed
 from operators.sources.tape import Tape
 from schemas.settings import load_settings
@@ -25,12 +23,7 @@ WITHIN_S = 120.0
 
 def health(run: Path) -> dict[str, Any]:
     """What /health says; nothing before it listens."""
-    try:
-        target = json.loads((run / "health.json").read_text())[0]["targets"][0]
-        with urllib.request.urlopen(f"http://{target}/health", timeout=10) as answer:
-            return dict(json.load(answer))
-    except (OSError, urllib.error.URLError):
-        return {}
+    return dict(json.loads(asked(run, "health")[1] or "{}"))
 
 
 def test_an_end_behind_records_that_are_missing_is_a_dead_letter_and_the_partition_waits_until_it_is_ended(

@@ -9,15 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.live.deployment import Deployment, Member
+from flows.live.deployment import Deployment, Member, asked
 from flows.live.watchdog import STALL_EXIT
 from operators.sources.tape import Tape
 from tests.conftest import ROOT
@@ -37,15 +35,8 @@ class Watched:
 
     def ready(self) -> tuple[int, dict[str, Any]]:
         """What /ready says; 0 before it listens."""
-        try:
-            target = json.loads((self.folder / "run" / "health.json").read_text())[0]["targets"][0]
-            with urllib.request.urlopen(f"http://{target}/ready", timeout=5) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as e:
-            with e:
-                return e.code, json.load(e)
-        except OSError:
-            return 0, {}
+        status, told = asked(self.folder / "run", "ready")
+        return status, json.loads(told or "{}")
 
     def until(self, there: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
         """Waits until /ready says so."""

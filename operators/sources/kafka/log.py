@@ -44,7 +44,7 @@ Offsets = Callable[[Any, float], Mapping[int, int]]
 class TopicLog:
     """The log of some partitions of a topic. `name`: who reads, for the broker; `count`: partitions that the topic must have.
 
-    `shown`: how a partition is named in `live`; by default its number, and those that are not in it are not shown.
+    `shown`: how a partition is named in `live`; by default its number.
     """
 
     def __init__(
@@ -163,8 +163,7 @@ class TopicLog:
         self._stopped.add(partition)
         self._queues[partition].clear()
         self._queued_bytes[partition] = 0
-        if partition in self._shown:
-            self._live.lag(self._shown[partition], 0)
+        self._live.lag(self._shown[partition], 0)
         if self._consumer is not None and partition not in self._paused:
             self._pause(self._consumer, partition)
 
@@ -205,7 +204,7 @@ class TopicLog:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             self._read_to[p] = max(self._read_to[p], m.offset())
-            if p in self._shown and not self._queues[p] and p not in self._stopped:
+            if not self._queues[p] and p not in self._stopped:
                 self._live.waiting(self._shown[p])
             return
         if code in _OUT_OF_RANGE:

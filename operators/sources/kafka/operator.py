@@ -45,7 +45,7 @@ class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
             self._stream.partitions,
             partitions_of(self._stream.topic, s.settings),
             s.live,
-            {p: s.shown_as(p) for p in self._stream.owned},
+            {p: s.shown_as(p) for p in self._stream.partitions},
         )
         self._meter = s.meters.new(s.step)
         self._placed = False

@@ -254,19 +254,24 @@ class TickStream:
         for reader in track.readers:
             out += reader.told(batches)
         out += self._marks(partition, track, track.running)
-        if track.owned:
-            self._show(partition, messages, taken)
+        self._show(partition, messages, taken, counted=track.owned)
         return out
 
     def _marks(self, partition: int, track: _Track, k: int) -> list[Keyed]:
         marks = track.marks(partition, k)
-        if marks and track.owned:
-            self._live.mark(partition, k)
+        low = min(t.marked for t in self._at[partition])
+        if marks and low >= 0:  # all readings of the partition have said something
+            self._live.mark(partition, low)
         return [item for reader in track.readers for item in reader.told(marks)]
 
-    def _show(self, partition: int, messages: Sequence[Message], taken: Taken) -> None:
+    def _show(self, partition: int, messages: Sequence[Message], taken: Taken, *, counted: bool) -> None:
+        """What is read for leaders only is counted by the process that owns the partition; that it has come is shown here too."""
         latest = int(taken.times[taken.refused == 0].max(initial=-1)) if taken.times.size else -1
-        self._live.arrived(partition, len(messages), taken.ticks.size, sum(map(len, messages)), latest if latest >= 0 else None)
+        event_ns = latest if latest >= 0 else None
+        if not counted:
+            self._live.arrived(partition, 0, event_ns=event_ns)
+            return
+        self._live.arrived(partition, len(messages), taken.ticks.size, sum(map(len, messages)), event_ns)
         self._live.duplicates += taken.duplicates
         self._live.sequence_holes += taken.missing
         for poison in taken.poison:

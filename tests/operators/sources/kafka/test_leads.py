@@ -51,6 +51,19 @@ def test_leaders_of_any_partition_are_told_as_the_tape_has_them(
     )
 
 
+def test_a_partition_that_is_read_for_leaders_only_is_shown_as_waited_for_and_not_counted(
+    deployed: Deployed, tape: Tape, leaders: dict[int, list[int]], reading: Any
+) -> None:
+    """Else a process whose leaders are silent would be taken for one that has come to a stand by itself."""
+    settings = deployed()
+    assert produce(tape, settings, Playing(batch_ticks=64, end=False), Drain()).finished
+    driven = reading(settings, tape, partitions=(0,), leaders={0: leaders[1]})
+    driven.until(lambda: driven.live.waiting_for == {"0", "3"})
+    assert set(driven.live.watermark) == set(driven.live.lag_messages) == {"0", "3"}
+    assert driven.live.ticks == tape.rows(0)
+    driven.part.close()
+
+
 def test_two_processes_that_stand_at_different_places_become_one_and_two_again(
     settings: Settings, tape: Tape, leaders: dict[int, list[int]], reading: Any, by_cursor: Any
 ) -> None:
