@@ -4,8 +4,9 @@
 
 While it runs, ticks are kept in the run folder `<tape>.recording`, where a recovery point says how far; killed at any moment, the same
 command goes on from there. When the stream has ended, or the recording is told to stop, the tape is made of them by the tape's own writer,
-which checks every tick, and the run folder is removed. Messages that cannot be read stand in `poison.jsonl` beside the ticks. A stream
-that a tape cannot hold (holes, a beginning that is deleted, times that go back or were refused) ends the recording with the place.
+which checks every tick, and the run folder is removed (with `fresh` also before). Messages that cannot be read stand in `poison.jsonl`
+beside the ticks. A stream that a tape cannot hold (holes, a beginning that is deleted, times that go back or were refused) ends the
+recording with the place.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from operators.sources.kafka.recording import RecordingStream
 from operators.sources.tape import Manifest, TapeWriter, refuse_taken
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
+from schemas.errors import RefusedError
 from schemas.instruments import InstrumentList
 from schemas.recorded import ALWAYS_NS
 from schemas.settings import Settings, load_settings
@@ -46,11 +48,12 @@ AT_ONCE: Final = 1 << 17
 @dataclass(frozen=True)
 class Options:
     """What is recorded. `out`: the tape; `until_end`: only the whole stream makes a tape; `overwrite`: a tape that is there is replaced;
-    `on_rows` is told how many ticks were read so far."""
+    `fresh`: what an earlier attempt kept is deleted; `on_rows` is told how many ticks were read so far."""
 
     out: Path
     until_end: bool = False
     overwrite: bool = False
+    fresh: bool = False
     on_rows: Callable[[int], None] = lambda _rows: None
 
 
@@ -77,8 +80,9 @@ def wire(process: Process, options: Options, recorded: Recorded) -> Wired:
     op.output("recording", op.input("ticks", flow, ticks), sink)
 
     def settle() -> bool:
+        assert sink.recording is not None
+        sink.recording.close()
         if ticks.finished or not options.until_end:
-            assert sink.recording is not None
             recorded.manifest = made_tape(sink.recording, settings, instruments, options, whole=ticks.finished)
             recorded.poison = sink.recording.poison
         return True
@@ -142,19 +146,42 @@ def record(
     With `until_end` only the whole stream makes a tape; a drain leaves what there is for the next attempt. Otherwise a drain ends the tape
     at the time that every partition has reached.
 
-    Raises TopicError and BrokerError as a flow that reads the topic does, RefusedError where the tape is taken, TapeError where the stream
-    holds a tick that a tape cannot.
+    Raises TopicError and BrokerError as a flow that reads the topic does, RefusedError where the tape is taken or its run folder holds
+    something else or is in use, TapeError where the stream holds a tick that a tape cannot.
     """
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    refuse_taken(options.out, options.overwrite)
     folder = run_folder(options.out)
+    shutil.rmtree(_aside(folder), ignore_errors=True)
+    refuse_taken(options.out, options.overwrite)
+    if options.fresh or (folder.path.is_dir() and folder.read_run() is not None):  # of a tape that was made and is gone
+        _remove(folder)
     process = Process(NAME, settings, folder, Live() if live is None else live, Drain() if drain is None else drain)
     recorded = Recorded(options.out)
-    over = folder.path.is_dir() and folder.read_run() is not None  # of a tape that was made and is gone
-    recorded.ended = run(process, "", lambda p: wire(p, options, recorded), epoch_s, over)
+    recorded.ended = run(process, "", lambda p: wire(p, options, recorded), epoch_s)
     if recorded.manifest is not None:
-        shutil.rmtree(folder.path)
+        _remove(folder)
     return recorded
+
+
+def _aside(folder: RunFolder) -> Path:
+    """The name under which a run folder is deleted."""
+    return folder.path.with_name(f"{folder.path.name}.deleted")
+
+
+def _remove(folder: RunFolder) -> None:
+    """Deletes a run folder, if there is one. It takes another name first: cut short, no half of it is in the way of the next attempt.
+
+    Raises RefusedError where a process uses it, or it holds no run.
+    """
+    if not folder.path.is_dir():
+        return
+    names = {p.name for p in folder.path.iterdir()}
+    if names - {"lock"} and "identity.json" not in names:
+        msg = f"{folder.path} is not empty and holds no recording; delete it, or give another --out"
+        raise RefusedError(msg)
+    with folder.locked():
+        folder.path.rename(_aside(folder))
+    shutil.rmtree(_aside(folder))
 
 
 def build(settings: Settings, options: Options) -> Dataflow:

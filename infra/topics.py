@@ -10,7 +10,8 @@
 | instruments, tokens | 1 | compact | the last message of each key |
 
 A topic that is there with another number of partitions, another cleanup policy or another replication is refused before anything is
-changed: keys would stand in other partitions, or messages would vanish. Retention and the largest message are brought to what is declared.
+changed: keys would stand in other partitions, or messages would vanish. Its other settings are brought to what is declared: retention, the
+largest message, the copies that must have a message, whose time it gets (`message.timestamp.type`), how a compacted topic is compacted.
 Messages get the broker's time, so that a client whose clock is wrong can neither be refused nor have its messages deleted as too old.
 """
 
@@ -142,7 +143,7 @@ def _topic(name: str, settings: Settings, cleanup: Literal["delete", "compact"],
 
 
 def apply(settings: Settings) -> tuple[Applied, ...]:
-    """Makes the topics that are missing and brings retention and largest message of the others to what is declared.
+    """Makes the topics that are missing and brings the others to what is declared: all of `Topic.configuration` but the cleanup policy.
 
     Doing it again changes nothing. Raises RefusedError, before anything is made or changed, where a topic is there in a form that cannot be
     used (one that somebody makes at the same moment may be seen after others were made). Raises BrokerError where the broker does not

@@ -193,11 +193,13 @@ def record_command(
     epoch_s: Epoch = 1.0,
     config: Config = None,
     set_: Set = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what OUT.recording holds and start over.")] = False,
     as_json: Json = False,
 ) -> None:
     """The topic ticks to a tape that replay reads back to the same hash. Told to stop, it ends the tape where all partitions have come to.
 
-    Killed, or told to stop with --until-end, it goes on with the same command; until then ticks are kept in OUT.recording.
+    Killed, or told to stop with --until-end, it goes on with the same command; until then ticks are kept in OUT.recording, which --fresh
+    deletes first.
 
     Example:
 
@@ -206,7 +208,7 @@ def record_command(
     from flows.record import Options, record
 
     with progress(f"recording {out.name}", None, "ticks") as moved:
-        made = record(settings_of(config, set_), Options(out, until_end, overwrite, moved), epoch_s=epoch_s)
+        made = record(settings_of(config, set_), Options(out, until_end, overwrite, fresh, moved), epoch_s=epoch_s)
     if as_json:
         print_json(made.ended.summary)
     elif made.manifest is None:

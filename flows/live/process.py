@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,7 +81,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended. `drained_by`: the signal that asked for it, None where the stream came to its end."""
+    """How a process ended. `drained_by`: None where the stream came to its end and everything is out, else the signal that asked for an end
+    before that, SIGTERM where it was asked for without one.
+    """
 
     summary: dict[str, Any]
     drained_by: int | None
@@ -121,7 +124,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
                     whole = wired.settle() and wired.finished()
         with quiet_engine(folder.path):
             confirm(folder.recovery, wired.steps)
-        drained_by = None if whole else process.drain.signal
+        drained_by = None if whole else process.drain.signal or signal.SIGTERM
         spent = {
             "wall_s": round(time.monotonic() - wall, 3),
             "cpu_s": round(time.process_time() - cpu, 3),
@@ -140,9 +143,9 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             **spent,
             **wired.summary(),
         }
-        if drained_by is None:
+        if whole:
             folder.write_run(summary)
-        log.info("drained" if drained_by is not None else "ended", ticks=live.ticks, **spent)
+        log.info("ended" if whole else "drained", ticks=live.ticks, **spent)
         return Ended(summary, drained_by)
 
 

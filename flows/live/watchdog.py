@@ -4,7 +4,8 @@ What counts as progress: `Live.done_slice`, or, in a process that has no last st
 
 - while something outside is away (a component is failing): the process waits, and says for what;
 - while a partition that holds the others back is silent, or one with what another process says: nothing can be joined without it;
-- while everything read is done and nothing is left to read.
+- while everything read is done and nothing is left to read;
+- once the flow has ended (`Live.over`): what it leaves may take as long as it takes, a tape to be merged or a spool to be sent.
 
 Book and venue wait for each other's turns (`Live.awaited`); that is no excuse, because two that live and do not move would excuse each
 other for ever. Such a process says what it waits for, and ends like any other that stands still.
@@ -79,6 +80,9 @@ class Progress:
         if failing:
             self._fine_s = self._away_s = now
             return Finding(Standing.WAITING, tuple(failing))
+        if live.over:
+            self._fine_s = now
+            return Finding(Standing.WAITING, ("the flow has ended: what it leaves is being finished",))
         began = live.epoch_began_s
         if began is not None and self._stall_s:
             epoch_age_s = now - max(began, self._away_s)

@@ -46,9 +46,12 @@ class Recording:
         for path, file, size in zip(self._paths, self._files, self._sizes, strict=True):
             there = os.fstat(file).st_size
             if there < size:
-                msg = f"{path} has {there} bytes, its recovery point says {size}: the recording is damaged; --overwrite starts over"
+                self.close()
+                msg = f"{path} has {there} bytes, its recovery point says {size}: the recording is damaged; --fresh starts over"
                 raise SpiketapeError(msg)
             os.ftruncate(file, size)
+        for place in (folder, folder.parent):
+            _sync_folder(place)  # a recovery point must not outlive the names of its files
 
     def add(self, piece: RecordedTicks) -> None:
         """Writes ticks of a partition behind those that are there."""
@@ -127,3 +130,11 @@ class RecordingSink(FixedPartitionedSink[RecordedTicks | Poison, bytes]):
         state = None if resume_state is None else unsealed(step_id, resume_state)
         self.recording = Recording(self._folder, self._partitions, state)
         return RecordingPart(self.recording)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

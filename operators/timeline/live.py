@@ -89,6 +89,7 @@ class Live:
     | epoch_began_s | monotonic s | begin of the epoch under way; None before the first |
     | epoch_s | s | how long an epoch should last, as the process was told |
     | epochs | - | completed epochs (snapshots asked for) |
+    | over | - | the flow has ended: nothing is read any more, what it leaves is being finished |
     | awaited | words | what of another process the last stage waits for though it has all else; None: nothing; asked by another thread |
     | spool_bytes, spool_limit_bytes | bytes | what waits on disk for a server that is away, and how much may |
     """
@@ -116,6 +117,7 @@ class Live:
         self.epoch_began_s: float | None = None
         self.epoch_s = 0.0
         self.epochs = 0
+        self.over = False
         self.awaited: Callable[[], str | None] = lambda: None
         self.spool_bytes = 0
         self.spool_limit_bytes = 0
@@ -180,8 +182,9 @@ class Live:
         self.epoch_began_s = self._clock()
 
     def epochs_over(self) -> None:
-        """The flow has ended: no epoch is under way, and none follows."""
+        """The flow has ended: no epoch is under way, none follows, and no gauge of what it reads moves any more."""
         self.epoch_began_s = None
+        self.over = True
 
     def transaction_s(self, sink: str) -> Histogram:
         """Durations of a sink's transactions, begin to commit; the same object at each call, to be kept by the sink."""

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 import flows.produce
+import flows.record
 from flows.produce import Playing, produce
 from flows.record import NAME, Options, record
 from operators.sinks.recording import POISON
@@ -195,8 +196,9 @@ def test_without_end_a_recording_ends_when_it_is_asked_to(deployed: Deployed, ta
     assert made.ended.drained_by == signal.SIGTERM
     Tape.open(tmp_path / "tape").verify()
     drain = Drain()
-    whole = Options(tmp_path / "whole", until_end=True, on_rows=lambda n: drain.ask(signal.SIGTERM) if n >= before else None)
-    assert record(settings, whole, drain).manifest is None
+    whole = Options(tmp_path / "whole", until_end=True, on_rows=lambda n: drain.ask() if n >= before else None)
+    made = record(settings, whole, drain)
+    assert (made.manifest, made.ended.drained_by, made.ended.summary["ended"]) == (None, signal.SIGTERM, False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tape", "whole.recording"]
     produce(tape, settings, Playing(), Drain())
     live = Live()
@@ -237,7 +239,7 @@ def test_a_recording_that_is_killed_again_and_again_goes_on_and_makes_the_same_t
     settings = deployed()
     out = tmp_path / "tape"
     kept = tmp_path / "tape.recording"
-    producing = started(settings, "produce", tape.path, *paced(tape, 15), "--batch-ticks", "7")
+    producing = started(settings, "produce", tape.path, *paced(tape, 120), "--batch-ticks", "7")
     until_grown(producing, settings, 1)
     sizes = []
     for _ in range(3):
@@ -251,8 +253,10 @@ def test_a_recording_that_is_killed_again_and_again_goes_on_and_makes_the_same_t
         recording.communicate()
         sizes.append(sum(ticks_in(kept)))
         assert not out.exists()
-    _, err = producing.communicate(timeout=120)
-    assert producing.returncode == 0, err
+    assert producing.poll() is None, producing.communicate()
+    producing.kill()
+    producing.communicate()
+    assert produce(tape, settings, Playing(), Drain()).finished
     live = Live()
     made = record(settings, Options(out, until_end=True), live=live)
     assert made.manifest is not None
@@ -269,7 +273,9 @@ def ticks_in(kept: Path) -> list[int]:
     return [p.stat().st_size for p in kept.glob("ticks/ticks-*")]
 
 
-def test_a_recording_whose_files_were_cut_short_is_refused(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
+def test_a_recording_whose_files_were_cut_short_is_refused_and_starts_over_with_fresh(
+    deployed: Deployed, tape: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = deployed()
     produce(tape, settings, Playing(end=False), Drain())
     drain = Drain()
@@ -277,5 +283,32 @@ def test_a_recording_whose_files_were_cut_short_is_refused(deployed: Deployed, t
     record(settings, options, drain)
     (cut, *_) = (p for p in (tmp_path / "tape.recording/ticks").iterdir() if p.stat().st_size)
     os.truncate(cut, cut.stat().st_size - 1)
-    with pytest.raises(SpiketapeError, match="the recording is damaged"):
+    with pytest.raises(SpiketapeError, match="the recording is damaged; --fresh starts over"):
         record(settings, options)
+    produce(tape, settings, Playing(), Drain())
+    fresh = Options(tmp_path / "tape", until_end=True, fresh=True)
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "identity.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flows.record.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            record(settings, fresh)
+    assert [p.name for p in tmp_path.iterdir()] == ["tape.recording.deleted"]
+    live = Live()
+    made = record(settings, fresh, live=live)
+    assert made.manifest is not None
+    assert made.manifest.tape_hash == tape.manifest.tape_hash
+    assert live.ticks == tape.manifest.rows
+    assert [p.name for p in tmp_path.iterdir()] == ["tape"]
+
+
+def test_fresh_deletes_no_folder_that_holds_something_else(deployed: Deployed, tmp_path: Path) -> None:
+    (tmp_path / "tape.recording").mkdir()
+    (tmp_path / "tape.recording" / "letters").write_text("mine")
+    with pytest.raises(RefusedError, match="holds no recording"):
+        record(deployed(), Options(tmp_path / "tape", fresh=True))
+    assert (tmp_path / "tape.recording" / "letters").read_text() == "mine"

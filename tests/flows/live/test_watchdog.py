@@ -152,6 +152,18 @@ def test_an_epoch_held_up_by_a_broker_that_was_away_is_not_held_against_the_proc
     assert world.after(1) is Standing.STALLED
 
 
+def test_a_flow_that_is_over_is_not_stalled_however_long_what_it_leaves_takes() -> None:
+    world = moving()
+    world.live.epoch_began("ticks")
+    world.live.epochs_over()
+    for _ in range(3):
+        assert world.after(10 * STALL_S) is Standing.WAITING
+    assert world.progress.look().why == ("the flow has ended: what it leaves is being finished",)
+    broker_away(world)
+    assert world.after(10 * STALL_S) is Standing.WAITING
+    assert world.progress.look().why == ("kafka: no broker answers",)
+
+
 def lockstep() -> World:
     """A book: slices of two partitions read up to 20 and done up to 10, and the venue's turns, which carry no marks."""
     world = World()
