@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from operators.sinks.runfolder import PART
+from schemas.durable import force
 from schemas.errors import SavepointError
 
 LOG: Final = "_delta_log"
@@ -116,8 +117,4 @@ def _of_version(path: Path, version: int) -> bool:
 def synced(path: Path) -> None:
     """Forces a file, or a folder and everything in it, to the disk."""
     for at in (path, *(path.rglob("*") if path.is_dir() else ())):
-        descriptor = os.open(at, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        force(at)

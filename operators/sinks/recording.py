@@ -15,6 +15,7 @@ import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from operators.timeline.seal import sealed, unsealed
+from schemas.durable import force
 from schemas.errors import SpiketapeError
 from schemas.poison import Poison
 from schemas.recorded import NEVER_NS, RecordedTicks
@@ -51,7 +52,7 @@ class Recording:
                 raise SpiketapeError(msg)
             os.ftruncate(file, size)
         for place in (folder, folder.parent):
-            _sync_folder(place)  # a recovery point must not outlive the names of its files
+            force(place)  # a recovery point must not outlive the names of its files
 
     def add(self, piece: RecordedTicks) -> None:
         """Writes ticks of a partition behind those that are there."""
@@ -130,11 +131,3 @@ class RecordingSink(FixedPartitionedSink[RecordedTicks | Poison, bytes]):
         state = None if resume_state is None else unsealed(step_id, resume_state)
         self.recording = Recording(self._folder, self._partitions, state)
         return RecordingPart(self.recording)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

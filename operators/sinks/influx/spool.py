@@ -27,6 +27,7 @@ import xxhash
 from operators.sinks.influx.dead_letters import DAMAGED
 from operators.sinks.influx.lines import Lines
 from operators.sinks.influx.records import SUFFIX, Damage, Place, packed, scanned, unpacked
+from schemas.durable import force
 from schemas.errors import InfluxError, RefusedError
 from schemas.refused_point import RefusedPoint
 
@@ -200,7 +201,7 @@ class Spool:
         segment = self.path / f"{self._next:020d}{SUFFIX}"
         try:
             self._file = os.open(segment, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            _sync_folder(self.path)
+            force(self.path)
         except OSError as e:
             raise self._failure(f"the segment {segment} cannot be made", e) from e
         self._active = segment
@@ -289,11 +290,3 @@ def _write_all(file: int, content: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -42,6 +42,7 @@ from operators.sources.tape.kernels import (
     WRONG_SEQUENCE,
     fill_partitions,
 )
+from schemas.durable import force
 from schemas.errors import RefusedError, TapeError
 from schemas.instruments import InstrumentList
 from schemas.ticks import TICK_V1, TICK_VERSION, Ticks, shard_of
@@ -253,9 +254,9 @@ class TapeWriter:
                 f.flush()
                 os.fsync(f.fileno())
             (self.folder / _LOCK).unlink()
-            _sync_folder(self.folder)
+            force(self.folder)
             self._take_name()
-            _sync_folder(self.path.parent)
+            force(self.path.parent)
             self._open = False
             self._release()
         return manifest
@@ -352,11 +353,3 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,0 +1,15 @@
+"""What must outlive a power failure."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def force(path: Path) -> None:
+    """What is in a file, or the names in a folder, is on the disk when this returns. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
