@@ -20,7 +20,6 @@ ACCOUNT_PLACE: Final = 0
 NO_ORDER: Final = -1
 _NO_REQUESTS: Final = np.zeros(0, ORDER_REQUEST)
 
-
 # Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
 _APPLIED: Final = Outcome.APPLIED
 _NONE: Final = Reason.NONE

@@ -41,7 +41,6 @@ SECONDS_AT_ONCE: Final = 1024
 VISIBLE: Final = Report._fields.index("visible")
 KIND: Final = Report._fields.index("kind")
 
-
 # Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
 _ACK: Final = ReportKind.ACK
 

@@ -274,7 +274,7 @@ def test_progress_tells_both_passes_to_the_last_tick(tmp_path: Path) -> None:
 
 
 def test_merging_is_compiled(tmp_path: Path) -> None:
-    """Finds a loop over ticks in Python."""
+    """Finds a loop over ticks in Python that calls anything, as all of them do that touch a record."""
     write_feeds(long_feeds(1, 10_000), tmp_path / "warm", LISTED)
     feeds = long_feeds(2, 50_000)
     assert calls_of(lambda: write_feeds(feeds, tmp_path / "t", LISTED)) < 2 * 6 * 50_000 / 10
