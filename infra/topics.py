@@ -32,6 +32,7 @@ from confluent_kafka.admin import ConfigResource as Resource  # type: ignore[att
 from confluent_kafka.admin import NewTopic as New  # type: ignore[attr-defined]
 from confluent_kafka.admin import ResourceType as Kind  # type: ignore[attr-defined]
 
+from operators.timeline.broker import Reports, made
 from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
 from schemas.settings.sections import KafkaSettings
@@ -186,11 +187,9 @@ class _Broker:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._timeout_s = kafka.answer_timeout_s
-        try:
-            self._admin = AdminClient({**kafka.client(), "client.id": "spiketape-topics", "log_level": 0})
-        except KafkaException as e:
-            msg = f"the Kafka client refuses its settings: {e.args[0].str()}; mend kafka.librdkafka"
-            raise BrokerError(msg) from None
+        self._reports = Reports()
+        config: dict[str, Any] = {**kafka.client(), "client.id": "spiketape-topics", "log_level": 0, "error_cb": self._reports}
+        self._admin: Any = made(lambda: AdminClient(config))
 
     def found(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
         """Each topic as it is."""
@@ -242,7 +241,8 @@ class _Broker:
         try:
             return question()
         except (KafkaException, TimeoutError) as e:
-            error = e.args[0] if e.args else None
+            reason = self._reports.reason(self._admin, e) if isinstance(e, KafkaException) else e
+            error = reason.args[0] if reason.args else None
             why = error.str() if isinstance(error, KafkaError) else f"no answer in {self._timeout_s:g} s"
             msg = f"the broker at {self._kafka.bootstrap_servers} did not {what}: {why}"
             raise BrokerError(msg) from e

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
 
 from operators.timeline.live import Live
 from schemas.errors import BrokerError
 from schemas.settings.sections import KafkaSettings
+
+_REPORTS: Final = 50
+"""Events of a client that could not connect which are looked through for the reason: it tells lines of its log in the same way."""
 
 
 def made(make: Callable[[], Any]) -> Any:
@@ -34,6 +37,32 @@ def said(error: KafkaException | KafkaError) -> str:
     """An error of librdkafka in words."""
     cause = cause_of(error)
     return str(error) if cause is None else f"{cause.str()} ({cause.name()})"
+
+
+class Reports:
+    """What a client told by itself while it could not connect. The answer to a question is then a mere "transport failure".
+
+    Give it to the client as `error_cb`; librdkafka calls it within `consume` and `poll`.
+    """
+
+    def __init__(self) -> None:
+        self._told: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if self._told is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._told = error
+
+    def reason(self, client: Any, error: KafkaException) -> KafkaException:
+        """Why `client` ended with `error`: what it reported, such as a certificate or password that is refused.
+
+        `error` itself where it reported nothing, and where `error` is the broker's own answer (its codes are positive).
+        """
+        cause = cause_of(error)
+        if cause is not None and cause.code() > 0:
+            return error
+        for _ in range(_REPORTS):
+            client.poll(0.001)
+        return error if self._told is None else KafkaException(self._told)
 
 
 class Outage:

@@ -23,6 +23,8 @@ OWNED_BY_SPIKETAPE: Final = {
     "isolation.level": "",
 }
 """librdkafka settings that may not be passed through, with the setting to use (empty: delivery rests on it, so there is none)."""
+TOKEN_FROM: Final = frozenset(("sasl.oauthbearer.method", "enable.sasl.oauthbearer.unsecure.jwt"))
+"""Settings by which librdkafka gets an OAuth token (`oidc`, `true`). Without any it would wait for a token and say nothing of it."""
 
 
 class Section(BaseModel):
@@ -184,6 +186,9 @@ class KafkaSettings(Section):
         for name in sorted(OWNED_BY_SPIKETAPE.keys() & flat.keys()):
             use = OWNED_BY_SPIKETAPE[name]
             msg = f"{name} cannot be passed through: " + (f"use the setting {use}" if use else "exactly-once delivery rests on it")
+            raise ValueError(msg)
+        if "OAUTHBEARER" in (flat.get("sasl.mechanism"), flat.get("sasl.mechanisms")) and not flat.keys() & TOKEN_FROM:
+            msg = f"sasl.mechanism OAUTHBEARER has nowhere to get a token from: set one of {', '.join(sorted(TOKEN_FROM))}"
             raise ValueError(msg)
         return flat
 

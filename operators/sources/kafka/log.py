@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from operators.sources.kafka.client import Watch, bounds, check_offset, check_partitions, consumer, outage_of, partition_count
 from operators.sources.kafka.stream import Message
+from operators.timeline.broker import Reports
 from operators.timeline.live import Live
 from schemas.settings.sections import KafkaSettings
 
@@ -27,8 +28,6 @@ ROOM_BYTES: Final = 16 << 20
 """Messages of a partition that may wait here to be taken, in bytes; librdkafka holds about as much before them."""
 GONE_AFTER: Final = 3
 """Answers in a row that a topic is not there before it is believed."""
-_REPORTS: Final = 50
-"""Events of a client that could not connect which are looked through for the reason: it tells lines of its log in the same way."""
 _SHOWN_EVERY_S: Final = 1.0
 _MESSAGE_BYTES: Final = 100
 """What a message takes beside its value, about."""
@@ -68,7 +67,7 @@ class TopicLog:
         self._consumer: Consumer | None = None
         self._watch: Watch | None = None
         self._asked = 0
-        self._reported: KafkaError | None = None
+        self._reports = Reports()
         self._try_at_s = 0.0
         self._show_at_s = 0.0
         self._queues: dict[int, deque[Message]] = {p: deque() for p in self.partitions}
@@ -91,7 +90,7 @@ class TopicLog:
         if time.monotonic() < self._try_at_s:
             return False
         timeout_s = min(2.0, self._kafka.answer_timeout_s)
-        self._reported = None
+        self._reports = Reports()
         client = consumer(self._kafka, self._name, self._on_error)
         try:
             check_partitions(self.topic, partition_count(client, self.topic, timeout_s), self._count)
@@ -100,10 +99,9 @@ class TopicLog:
                 check_offset(self.topic, p, at[p], *bounds(client, self.topic, p, timeout_s))
             client.assign([TopicPartition(self.topic, p, at[p]) for p in self.partitions])
         except KafkaException as e:
-            for _ in range(_REPORTS):
-                client.poll(0.001)
+            reason = self._reports.reason(client, e)
             client.close()
-            self._try_at_s = time.monotonic() + self._outage.failed(f"reading {self.topic}", self._reported or e)
+            self._try_at_s = time.monotonic() + self._outage.failed(f"reading {self.topic}", reason)
             return False
         except BaseException:
             client.close()
@@ -227,8 +225,7 @@ class TopicLog:
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka's own report: it goes on connecting by itself. Called within `consume` and `poll`."""
         if self._consumer is None:
-            if self._reported is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
-                self._reported = error
+            self._reports(error)
         elif error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION) or error.fatal():
             self._outage.failed(f"reading {self.topic}", error)
 
