@@ -13,3 +13,11 @@ def force(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_at(file: int, content: bytes, offset: int) -> None:
+    """Writes all of `content` to an open file from `offset` on, also where the system takes it in pieces. Raises OSError."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written

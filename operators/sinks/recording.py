@@ -15,7 +15,7 @@ import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from operators.timeline.seal import sealed, unsealed
-from schemas.durable import force
+from schemas.durable import force, write_at
 from schemas.errors import SpiketapeError
 from schemas.poison import Poison
 from schemas.recorded import NEVER_NS, RecordedTicks
@@ -87,11 +87,8 @@ class Recording:
             os.close(self._files.pop())
 
     def _write(self, at: int, content: bytes) -> None:
-        view = memoryview(content)
-        while view:
-            written = os.pwrite(self._files[at], view, self._sizes[at])
-            self._sizes[at] += written
-            view = view[written:]
+        write_at(self._files[at], content, self._sizes[at])
+        self._sizes[at] += len(content)
 
 
 class RecordingPart(StatefulSinkPartition[RecordedTicks | Poison, bytes]):

@@ -27,7 +27,7 @@ import xxhash
 from operators.sinks.influx.dead_letters import DAMAGED
 from operators.sinks.influx.lines import Lines
 from operators.sinks.influx.records import SUFFIX, Damage, Place, packed, scanned, unpacked
-from schemas.durable import force
+from schemas.durable import force, write_at
 from schemas.errors import InfluxError, RefusedError
 from schemas.refused_point import RefusedPoint
 
@@ -177,7 +177,7 @@ class Spool:
             assert file is not None
             offset = self._sizes[segment]
             try:
-                _write_all(file, record, offset)
+                write_at(file, record, offset)
             except OSError as e:
                 os.ftruncate(file, offset)
                 raise self._failure(f"the spool {segment} cannot be written", e) from e
@@ -283,10 +283,3 @@ class Spool:
 
 def _named(first: int, last: int) -> str:
     return f"{first}" if first == last else f"{first} to {last}"
-
-
-def _write_all(file: int, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written

@@ -38,6 +38,18 @@ def leaders(tape: Tape, settings: Settings) -> dict[int, list[int]]:
     return {0: [first[1], first[0]], 1: [first[0], first[3]]}
 
 
+def two_places(settings: Settings, tape: Tape, leaders: dict[int, list[int]], reading: Any) -> tuple[dict[int, Any], list[dict[str, Any]]]:
+    """Readers of partitions 0 and 1, each alone and stopped at a place of its own: by partition, and their snapshots."""
+    parted: dict[int, Any] = {}
+    snapshots = []
+    for p, rows in ((0, 300), (1, 3000)):
+        driven = parted[p] = reading(settings, tape, partitions=(p,), leaders={p: leaders[p]}, batch_ticks=100)
+        driven.until(lambda driven=driven, rows=rows: driven.rows >= rows)
+        snapshots.append(unsealed("ticks", driven.part.snapshot()))
+        driven.part.close()
+    return parted, snapshots
+
+
 def test_leaders_of_any_partition_are_told_as_the_tape_has_them(
     settings: Settings, tape: Tape, leaders: dict[int, list[int]], reading: Any, by_cursor: Any
 ) -> None:
@@ -68,15 +80,9 @@ def test_two_processes_that_stand_at_different_places_become_one_and_two_again(
     settings: Settings, tape: Tape, leaders: dict[int, list[int]], reading: Any, by_cursor: Any
 ) -> None:
     whole = by_cursor(settings, tape).result()
-    told: dict[int, Any] = {}
-    led: dict[int, Any] = {}
-    snapshots = []
-    for p, rows in ((0, 300), (1, 3000)):
-        driven = reading(settings, tape, partitions=(p,), leaders={p: leaders[p]}, batch_ticks=100)
-        driven.until(lambda driven=driven, rows=rows: driven.rows >= rows)
-        snapshots.append(unsealed("ticks", driven.part.snapshot()))
-        driven.part.close()
-        told[p], led[p] = driven.told, driven.led[p]
+    parted, snapshots = two_places(settings, tape, leaders, reading)
+    told = {p: driven.told for p, driven in parted.items()}
+    led = {p: driven.led[p] for p, driven in parted.items()}
     entries = {p: entry for s in snapshots for p, entry in partitions_in(s).items()}
     assert entries[0]["offset"] != entries[1]["leaders"]["0"]["offset"]
 
@@ -101,12 +107,7 @@ def test_readers_that_have_come_to_the_same_place_read_it_once(
     settings: Settings, tape: Tape, leaders: dict[int, list[int]], reading: Any
 ) -> None:
     """Merged from different places, the partition is decoded twice until both have come as far; then its entries are the same."""
-    snapshots = []
-    for p, rows in ((0, 300), (1, 3000)):
-        driven = reading(settings, tape, partitions=(p,), leaders={p: leaders[p]}, batch_ticks=100)
-        driven.until(lambda driven=driven, rows=rows: driven.rows >= rows)
-        snapshots.append(unsealed("ticks", driven.part.snapshot()))
-        driven.part.close()
+    _, snapshots = two_places(settings, tape, leaders, reading)
     one = reading(settings, tape, sealed(merged(snapshots)), partitions=(0, 1), leaders=leaders, batch_ticks=100)
     stream = one.source.stream
     assert sum(len(stream.readings(q)) for q in stream.partitions) > len(stream.partitions)
