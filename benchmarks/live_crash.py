@@ -94,8 +94,9 @@ def live_crash_trial(
                     deployment.rescale(SPLITS[report.moves % len(SPLITS)])
                 else:
                     victim = victims.pop() if victims else rng.choice([*deployment.members, *SERVERS])
-                    if _killed(deployment, victim, kafka, influx):
-                        report.killed[victim] = report.killed.get(victim, 0) + 1
+                    while not _killed(deployment, victim, kafka, influx):
+                        victim = rng.choice([*deployment.members, *SERVERS])
+                    report.killed[victim] = report.killed.get(victim, 0) + 1
                 say(f"{number} of {len(events)}: {event}")
             _hurry(deployment)
             deployment.wait(900)
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--moves", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=4.0, help="multiple of real time at which the tape is produced meanwhile")
+    parser.add_argument("--speed", type=float, default=2.0, help="multiple of real time at which the tape is produced meanwhile")
     parser.add_argument("--folder", type=Path, default=Path("runs/live-crash"))
     given = parser.parse_args()
     report = live_crash_trial(
