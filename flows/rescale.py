@@ -7,7 +7,7 @@ What belongs to which tick partition:
 - a stage's key is a shard, `s07`, and shard s is fed by partition s % P alone;
 - a sink's part is named by its partition, `0003`;
 - what is gated of the leaders, on behalf of the followers in this partition, is named `p3.s45`; a process has that step only where it has
-  followers.
+  followers, and these the source knows from its begin, before the first leader's tick has come.
 
 Whatever else a store holds belongs to no partition, and such a flow is not rescaled. Each state comes from its own resume point:
 partitions share nothing, so those of different folders need not agree.
@@ -233,7 +233,9 @@ def _build(target: Path, parts: Sequence[int], sources: Sequence[_Source], state
             if place in whole:
                 state = StoredState.of(*place, merged([whole[place].value(), state.value()]))
             whole[place] = state
-    led = any(step.endswith(LEADERS) for step, _ in whole)
+    p_count = int(sources[0].settings["partitions"])
+    held = [_held(target, state) for state in whole.values() if _partition_of(state, p_count) is None]
+    led = any(entry.get("leaders") for entries in held for entry in entries.values())
     steps = {step: v for s in sources for step, v in s.store.steps.items() if led or not step.endswith(LEADERS)}
     write_store(part / "recovery", steps, whole.values())
     write_json(part / "settings.json", sources[0].settings)

@@ -206,6 +206,17 @@ def test_what_is_read_for_the_followers_in_a_partition_goes_with_it_and_their_st
     assert sorted((s.step, s.key, str(s.value())) for s in store.states) == sorted((s.step, s.key, str(s.value())) for s in states)
 
 
+def test_followers_whose_leaders_have_not_come_yet_keep_their_step(tmp_path: Path) -> None:
+    steps = {**STEPS, "signals.gate.leaders": 1}
+    entries = {p: {"offset": 7, "leaders": {"0": {"offset": 0}} if p == 1 else {}} for p in range(P)}
+    write_store(tmp_path / "old" / "recovery", steps, [StoredState.of("signals.ticks", "kafka", position("ticks", 1, entries))])
+    write_json(tmp_path / "old" / "identity.json", asdict(IDENTITY))
+    write_json(tmp_path / "old" / "settings.json", {"partitions": P})
+    rescale(plan(tmp_path, ["old"], a=[0, 2, 3], b=[1]))
+    assert read_store(tmp_path / "a" / "recovery").steps == STEPS
+    assert read_store(tmp_path / "b" / "recovery").steps == steps
+
+
 def test_nothing_starts_in_an_old_folder_again(tmp_path: Path) -> None:
     run(tmp_path / "old", range(P), 10)
     rescale(plan(tmp_path, ["old"], a=[0, 1], b=[2, 3]))
