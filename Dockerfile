@@ -26,6 +26,11 @@ ENV PATH=/opt/spiketape/bin:/usr/local/bin:/usr/bin:/bin \
     SPIKETAPE_HEALTH__HOST=0.0.0.0 \
     SPIKETAPE_HEALTH__PORT=9464
 USER 10001:10001
+# Kernels are compiled here: a flow that begins to compile them while it runs keeps the others waiting, and may be taken for one that hangs.
+# They fit processors like this one; on others they are compiled again, in the container.
+RUN spiketape simulate --out /tmp/tape --ticks 60000 --seed 1 \
+    && spiketape replay /tmp/tape --out /tmp/run --no-report \
+    && rm -r /tmp/tape /tmp/run
 WORKDIR /data
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["flow"]

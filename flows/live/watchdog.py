@@ -90,7 +90,7 @@ class Progress:
                 return Finding(Standing.STALLED, (f"no epoch has ended for {epoch_age_s:.0f} s: the worker hangs",), epoch_age_s)
         starting = [f"{c.name}: {c.why}" for c in list(live.components.values()) if c.status is STARTING]
         at, low = reached(live)
-        if at is not None and (self._at is None or at > self._at):
+        if at is not None and at != self._at:  # smaller once: the first slice done, after the marks of what was read
             self._at, self._fine_s = at, now
             if not starting:
                 return Finding(Standing.MOVING)

@@ -11,6 +11,8 @@ trap 'rm -rf "$work"' EXIT
 
 if ! docker image inspect spiketape-base:local >/dev/null 2>&1; then
     debootstrap --variant=minbase --include=openjdk-17-jre-headless,ca-certificates,python3,python3-venv,wget bookworm "$work/root"
+    # pip in the image trusts whom this machine trusts: behind a proxy with a certificate of its own the index is not reached otherwise.
+    cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$work/root/etc/ssl/certs/ca-certificates.crt"
     tar -C "$work/root" -c . | docker import - spiketape-base:local
 fi
 

@@ -67,6 +67,12 @@ def test_flow_keeps_its_run_folder_in_a_volume_of_its_own(name: str) -> None:
     assert f" {Path(out).parent} " in DOCKERFILE, "the folder must be there with the right owner, or the volume belongs to root"
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_no_volume_hides_the_kernels_that_the_image_has_compiled(name: str) -> None:
+    assert "spiketape replay" in DOCKERFILE
+    assert not [v for v in SERVICES[name].get("volumes", []) if ":/home/spiketape" in v]
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_command_of_a_flow_is_one_that_the_command_line_knows(name: str) -> None:
     command: Any = typer.main.get_command(app)
@@ -74,6 +80,11 @@ def test_command_of_a_flow_is_one_that_the_command_line_knows(name: str) -> None
     while hasattr(command, "commands"):
         command = command.commands[arguments.pop(0)]
     command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("name", ["book", "venue"])
+def test_who_waits_for_the_other_commits_each_turn_at_once(name: str) -> None:
+    assert "kafka.transaction_ms=0" in FLOWS[name]["command"]
 
 
 def test_every_partition_has_one_process() -> None:

@@ -61,6 +61,18 @@ def test_a_move_by_one_slice_begins_the_time_anew() -> None:
     assert world.after(2) is Standing.STALLED
 
 
+def test_slices_done_count_from_the_first_on_however_far_the_marks_had_run_ahead() -> None:
+    world = World()
+    world.live.arrived(0, messages=1)
+    world.live.mark(0, 1000)
+    world.live.lag(0, 5)
+    world.after(1)
+    for k in range(10, 20):
+        world.live.done(k)
+        assert world.after(STALL_S / 2) is Standing.MOVING
+    assert world.after(STALL_S + 1) is Standing.STALLED
+
+
 def test_what_was_read_and_is_not_done_is_a_stall_even_with_nothing_left_to_read() -> None:
     world = moving()
     for p in (0, 1):
