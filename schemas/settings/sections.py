@@ -161,7 +161,9 @@ class KafkaSettings(Section):
     librdkafka: dict[str, SecretStr] = Field(
         {}, description="any setting of librdkafka by its own name, such as `security.protocol` or `sasl.password`; never printed"
     )
-    transaction_ms: int = Field(50, ge=0, le=60_000, description="an open transaction is committed after this; 0: at each write")
+    transaction_ms: int = Field(
+        50, ge=0, le=60_000, description="about this far apart are commits while messages keep coming; after a pause at once; 0: each write"
+    )
     transaction_rows: int = Field(1000, ge=1, le=100_000, description="messages in an open transaction after which it is committed")
     transaction_timeout_s: float = Field(
         60.0, ge=1, le=900, description="the broker aborts what a dead process left open after this; readers wait for it until then"

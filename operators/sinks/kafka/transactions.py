@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from operators.sinks.kafka.cadence import Cadence
 from operators.sinks.kafka.client import FENCED, check_topics, last_value, outage_of, producer_of
 from operators.sinks.kafka.outgoing import Record, too_large
 from operators.sinks.kafka.token import Token
@@ -58,6 +59,7 @@ class Transactions:
         self._committed = 0
         self._open: list[_Parcel] = []
         self._began_s: float | None = None
+        self._cadence = Cadence(self._kafka.transaction_ms / 1000)
         self._undelivered: list[tuple[KafkaError, bytes]] = []
         self._changed = threading.Condition()
         self._waiting: deque[_Parcel] = deque()
@@ -129,8 +131,9 @@ class Transactions:
         """Messages to be sent now, and whether the transaction is to be committed after them; None: the end."""
         with self._changed:
             while not self._ended:
-                left_s = self._left_s()
-                if self._waiting or (self._open and (self._flush_asked or left_s <= 0)):
+                now_s = time.monotonic()
+                due_s, begins_s = self._cadence.due_in(now_s), 0.0 if self._open else self._cadence.begins_in(now_s)
+                if (self._waiting and begins_s <= 0) or (self._open and (self._flush_asked or due_s <= 0)):
                     self._busy = True
                     parcels, count = [], sum(len(p.records) for p in self._open)
                     while self._waiting and count < self._kafka.transaction_rows:
@@ -139,15 +142,10 @@ class Transactions:
                         self._waiting_bytes -= parcels[-1].size
                     self._changed.notify_all()
                     full = count >= self._kafka.transaction_rows
-                    due = left_s <= 0 if self._open else self._kafka.transaction_ms == 0
+                    due = self._cadence.due_with_messages(now_s)
                     return parcels, full or due or (self._flush_asked and not self._waiting)
-                self._changed.wait(min(_IDLE_S, left_s) if self._open else _IDLE_S)
+                self._changed.wait(min(_IDLE_S, due_s) if self._open else begins_s if self._waiting else _IDLE_S)
             return None
-
-    def _left_s(self) -> float:
-        """Seconds until the open transaction is due."""
-        began_s = time.monotonic() if self._began_s is None else self._began_s
-        return began_s + self._kafka.transaction_ms / 1000 - time.monotonic()
 
     def _deliver(self, parcels: list[_Parcel], commit: bool) -> None:
         """Sends messages, and commits the open transaction if `commit`. The whole protocol:
@@ -222,6 +220,7 @@ class Transactions:
             self._committed = commit
             self._open.clear()
             self._began_s = None
+            self._cadence.committed(time.monotonic())
 
     def _recover(self, error: KafkaException) -> None:
         """After a failure: settles what became of the open transaction; then either it is forgotten or to be sent once more."""
