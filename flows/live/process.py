@@ -28,7 +28,7 @@ from bytewax.run import cli_main
 
 from flows.live.health import watched
 from flows.live.logs import Log, logging_to, secrets_of
-from flows.memory import keep_freed_memory
+from flows.memory import keep_freed_memory, keep_old_objects
 from flows.replay import quiet_engine
 from operators.sinks import Decision, Identity, RunFolder
 from operators.spiking import load_model
@@ -111,6 +111,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
                 recovery, resumed = opened(folder.recovery, wired.steps)
             live.restarts, live.epoch_s = _noted(folder, start, resumed), epoch_s
             log.info("started", run_folder=str(folder.path), resumed=resumed, setup_s=round(time.monotonic() - began, 3))
+            keep_old_objects()
             cpu, wall = time.process_time(), time.monotonic()
             with watched(live, settings, process.name, folder.path), _told(log):
                 try:

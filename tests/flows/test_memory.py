@@ -1,4 +1,4 @@
-"""Freed memory is kept: a batch's arrays do not fault in page by page again."""
+"""Freed memory is kept: a batch's arrays do not fault in page by page again. Old objects are not looked through again."""
 
 from __future__ import annotations
 
@@ -37,3 +37,32 @@ def test_batches_after_the_first_fault_hardly_at_all() -> None:
         pytest.skip("this C library has no mallopt: memory is given back as it always was")
     assert kept < 20
     assert faults("as it is") > 60
+
+
+OLD = """
+import gc, weakref
+from flows.memory import keep_old_objects
+class Knot:
+    def __init__(self):
+        self.self = self
+def looked_through():
+    return len(gc.get_objects())
+there = [Knot() for _ in range(1000)]
+keep_old_objects(2)
+print(looked_through() < 1000)
+loaded = []
+for _ in range(4):
+    loaded.append([Knot() for _ in range(1000)])
+    gc.collect()
+print(2000 <= looked_through() < 3000)
+knot = Knot()
+gone = weakref.ref(knot)
+del knot
+gc.collect()
+print(gone() is None)
+"""
+
+
+def test_what_survives_the_first_full_collections_is_spared_later_ones_and_new_cycles_are_collected() -> None:
+    done = subprocess.run([sys.executable, "-c", OLD], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 3
