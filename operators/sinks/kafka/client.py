@@ -24,8 +24,8 @@ MISSING_PAUSE_S: Final = 0.2
 COMPONENT: Final = "kafka-sink"
 """Name of the broker, as this side sees it, in what a process shows about itself."""
 
-WRITE: Final[dict[str, Any]] = {"linger.ms": 1, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
-"""What a writing client is given where the settings say nothing else."""
+WRITE: Final[dict[str, Any]] = {"linger.ms": 0, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
+"""What a writing client is given where the settings say nothing else. It waits for nothing: while it sends, what follows gathers anyway."""
 
 FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 """The broker knows a newer producer of the same transactional id - or it gave this one's transaction up because it was open too long."""
