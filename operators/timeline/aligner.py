@@ -64,6 +64,9 @@ class Aligner(Generic[P]):
         self._passed = hi
         out: dict[int, list[P]] = {}
         for source, pieces in self._pieces.items():
+            if not pieces:
+                out[source] = []
+                continue
             before: list[P] = []
             after: list[P] = []
             for piece in pieces:

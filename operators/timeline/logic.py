@@ -6,6 +6,7 @@ Bytewax step; flows/offline.py steps the same logic by plain calls.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -91,24 +92,28 @@ class StageLogic:
         for value in values:
             now = joint.feed(self._aligner, value)
             if now is not None:
-                self._step(now, f"at a {type(now).__name__}", out)
+                self._step(now, None, out)
                 continue
             ready = self._aligner.ready()
             if ready is None:
                 continue
             lo, hi, pieces = ready
             for x in joint.joined(lo, hi, pieces):
-                self._step(x, f"slices [{lo}, {hi})", out)
+                self._step(x, (lo, hi), out)
         return out
 
-    def _step(self, x: Any, where: str, out: list[Any]) -> None:
-        joint = self._joint
+    def _step(self, x: Any, slices: tuple[int, int] | None, out: list[Any]) -> None:
+        """Steps the stage; `slices`: those of the range that the input belongs to, None where it was taken at once."""
+        joint, meter = self._joint, self._meter
+        meter.items += joint.items(x)
+        began_s = time.thread_time()
         try:
-            with self._meter.measure(joint.items(x)):
-                self._state, y = joint.stage.step(self._state, x)
+            self._state, y = joint.stage.step(self._state, x)
         except Exception as e:
+            where = f"at a {type(x).__name__}" if slices is None else f"slices [{slices[0]}, {slices[1]})"
             e.add_note(f"in step {self._step_id!r}, key {self._key!r}, {where}")
             raise
+        meter.cpu_s += time.thread_time() - began_s
         out.extend(joint.emitted(y))
 
     def snapshot(self) -> dict[str, Any]:
