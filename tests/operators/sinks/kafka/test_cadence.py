@@ -46,9 +46,10 @@ def test_a_transaction_begins_only_when_the_broker_has_settled_the_last_one() ->
 
 
 def test_messages_after_a_pause_are_committed_without_a_snapshot_those_after_them_wait(
-    deployment: Callable[..., Settings], open_part: Callable[..., KafkaPart], made_rows: Any, topics: Any
+    deployment: Callable[..., Settings], open_part: Callable[..., KafkaPart], made_rows: Any, topics: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = open_part(deployment("kafka.transaction_ms=60000"))
+    monkeypatch.setattr(Cadence, "due_in", lambda _self, _now_s: 60.0)
     part._transactions._cadence = Cadence(60.0)  # as a minute after the last commit
     part.write_batch([made_rows.rows("orders", "main", 0, 4)])
     until_s = time.monotonic() + 40
