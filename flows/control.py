@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, partition_count, waited
 from operators.sources.kafka.tail import Tail, tails
-from operators.timeline.broker import made, said
+from operators.timeline.broker import lacking, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.control import (
@@ -103,7 +103,7 @@ def _audit(settings: Settings) -> Consumer:
 def _check_topic(settings: Settings) -> None:
     kafka = settings.kafka
     topic = kafka.topic(CONTROL)
-    check_partitions(topic, partition_count(admin(kafka, f"{settings.deployment}.control"), topic, kafka.answer_timeout_s), 1)
+    check_partitions(topic, partition_count(admin(kafka, f"{settings.deployment}.control"), topic, kafka.answer_timeout_s, "WRITE"), 1)
 
 
 def _produce(settings: Settings, name: str, partition: int, key: bytes | None, content: bytes, header: tuple[str, str]) -> None:
@@ -122,7 +122,9 @@ def _produce(settings: Settings, name: str, partition: int, key: bytes | None, c
         key,
         partition,
         headers=[(header[0], header[1].encode())],
-        on_delivery=lambda error, _message: failures.append(said(error)) if error is not None else None,
+        on_delivery=lambda error, _message: (
+            failures.append(said(lacking(error, "WRITE", kafka.topic(name)))) if error is not None else None
+        ),
     )
     left = producer.flush(kafka.answer_timeout_s)
     if left or failures:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from operators.timeline.broker import Outage, made
+from operators.timeline.broker import Outage, lacking, made, rights_named
 from operators.timeline.live import Live
 from schemas.errors import RefusedError
 from schemas.settings import Settings
@@ -33,6 +33,7 @@ FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, Kafka
 _FOR_GOOD: Final = frozenset(
     (
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -60,13 +61,13 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
     return producer
 
 
-def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -> bytes | None:
-    """The value of the last committed message of a key in a topic with one partition.
+def last_value(kafka: KafkaSettings, name: str, topic: str, key: bytes, *, settled: bool) -> bytes | None:
+    """The value of the last committed message of a key in a topic with one partition. `name`: who reads, for the broker.
 
     `settled`: waits for transactions of other producers that are open in front of it, at most until the broker gives them up; otherwise
     what can be read now is taken. Raises KafkaException where the broker does not answer.
     """
-    common = {**kafka.client(), "group.id": "spiketape-tokens", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
+    common = {**kafka.client(), "group.id": name, "client.id": name, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
     end = _end(common, topic, kafka.answer_timeout_s)
     reader = made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
     until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
@@ -82,7 +83,7 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
                     if m.key() == key:
                         value = m.value()
                 elif error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
+                    raise lacking(error, "READ", topic)
                 elif not settled or m.offset() >= end:
                     return value
             if time.monotonic() > until:
@@ -96,7 +97,8 @@ def _end(common: dict[str, Any], topic: str, timeout_s: float) -> int:
     """The offset after the last message of a topic's only partition, committed or not."""
     client = made(lambda: Consumer({**common, "isolation.level": "read_uncommitted"}, logger=_LOG))
     try:
-        _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s, cached=False)
+        with rights_named("READ", topic):
+            _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s, cached=False)
         return int(high)
     finally:
         client.close()
@@ -109,7 +111,9 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
     """
     for attempt in range(MISSING_ATTEMPTS):
         there = producer.list_topics(timeout=settings.kafka.answer_timeout_s).topics
-        found = {t: len(there[name].partitions) if (name := settings.kafka.topic(t)) in there else 0 for t in topics | {TOKENS}}
+        names = {t: settings.kafka.topic(t) for t in topics | {TOKENS}}
+        found = {t: len(there[name].partitions) if name in there else 0 for t, name in names.items()}
+        _refuse_hidden(producer, [names[t] for t, partitions in found.items() if not partitions], settings.kafka.answer_timeout_s)
         if all(found.values()) or attempt == MISSING_ATTEMPTS - 1:
             break
         time.sleep(MISSING_PAUSE_S)
@@ -119,6 +123,14 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
             state = f"has {partitions} partitions, the settings say {wanted}" if partitions else "is not there"
             msg = f"topic {settings.kafka.topic(topic)} {state}; run spiketape topics apply with these settings, then start again"
             raise RefusedError(msg)
+
+
+def _refuse_hidden(producer: Producer, names: list[str], timeout_s: float) -> None:
+    """Raises KafkaException where one of these topics is not missing: a list of all topics leaves out those that one may not see."""
+    for name in names:
+        about: Any = producer.list_topics(name, timeout=timeout_s).topics.get(name)
+        if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise lacking(about.error, "WRITE", name)
 
 
 def outage_of(kafka: KafkaSettings, live: Live) -> Outage:

@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from operators.sinks.ledger import START, canonical, chained, chains_of, output_hash
 from operators.sinks.reading import KeyRows
 from operators.sinks.verify import MOST_PROBLEMS, Problem, VerifyReport, contiguous
-from operators.timeline.broker import said
+from operators.timeline.broker import lacking, said
 from schemas.errors import BrokerError
 from schemas.instruments import InstrumentList
 from schemas.row_json import RowJson, parsed
@@ -185,7 +185,7 @@ def committed(settings: Settings, topic: str) -> Iterator[Any]:
             if time.monotonic() - heard_s > kafka.answer_timeout_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing was heard for {kafka.answer_timeout_s:g} s"))
     except KafkaException as e:
-        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {said(e)}"
+        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {said(lacking(e, 'READ', name))}"
         raise BrokerError(msg) from e
     finally:
         reader.close()

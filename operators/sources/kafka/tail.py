@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from operators.sources.kafka.client import bounds, consumer
 from operators.sources.kafka.feed import sequence_of
 from operators.sources.kafka.stream import Message, header_of
+from operators.timeline.broker import lacking
 from schemas.errors import TopicError, WireError
 from schemas.settings import Settings
 from schemas.tick_stream import CONTENT_END, CONTENT_TYPE, decode_end
@@ -90,7 +91,7 @@ def _messages(client: Consumer, topic: str, partition: int, begin: int, until: i
             if m.error() is not None:
                 if m.error().code() == KafkaError._PARTITION_EOF:
                     return
-                raise KafkaException(m.error())
+                raise lacking(m.error(), "READ", topic)
             if m.offset() >= until:
                 return
             yield m
