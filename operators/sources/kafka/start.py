@@ -82,6 +82,7 @@ class Start:
         if self.kind == "latest" and self.note is not None:
             content = json.dumps({"topic": topic, "offsets": {str(p): o for p, o in out.items()}}).encode()
             try:
+                self.note.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(self.note, content)
             except OSError as e:
                 msg = f"{self.note} cannot be written: {e.strerror}; mend that, then start again: nothing was read yet"

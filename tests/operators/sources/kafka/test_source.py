@@ -23,7 +23,6 @@ from infra.topics import apply
 from operators.sources.kafka import merged, publish, published, split
 from operators.sources.kafka.operator import poison_apart
 from operators.sources.kafka.start import NOTE
-from operators.sources.kafka.tail import tails
 from operators.sources.tape import Tape
 from operators.timeline.control import Credit, Drain
 from operators.timeline.registry import opened
@@ -428,14 +427,13 @@ def assert_the_last(told: Any, whole: Any, rows: dict[int, int]) -> None:
 
 
 def half_played(settings: Settings, tape: Tape) -> dict[int, int]:
-    """Plays some of a tape; how many ticks of each partition are not in the log yet."""
-    drain = Drain()
-    assert not produce(
-        tape, settings, Playing(batch_ticks=100, speed=1000.0), drain, lambda rows: drain.ask() if rows > 8000 else None
-    ).finished
-    left = {p: tape.rows(p) - tail.next for p, tail in tails(settings).items()}
-    assert 0 < sum(left.values()) < tape.manifest.rows
-    return left
+    """Plays half of each partition of a tape; how many ticks of each are not in the log yet."""
+    apply(settings)
+    publish(settings, tape.instruments)
+    half = {p: tape.rows(p) // 2 for p in range(4)}
+    for p, n in half.items():
+        sent(settings, p, *((CONTENT_PACKED, encode(tape.read(p, i, min(100, n - i)), i)) for i in range(0, n, 100)))
+    return {p: tape.rows(p) - n for p, n in half.items()}
 
 
 @pytest.mark.parametrize("killed", [False, True])
