@@ -76,7 +76,7 @@ are not made yet, or are to be changed."""
 
 def rights_table() -> list[tuple[str, str, str, str]]:
     """By command: topics to read, topics to write, and the rest in words."""
-    return [(f"`{command}`", *(_in_words(command, part) for part in ("READ", "WRITE", ""))) for command in RIGHTS]
+    return [(f"`{c}`", _in_words(c, "READ"), _in_words(c, "WRITE"), _in_words(c, "")) for c in RIGHTS]
 
 
 def _in_words(command: str, operation: str) -> str:
