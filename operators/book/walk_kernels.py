@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from operators.book.scan_kernels import DECIDE, FULL, NOTHING, OVERFLOW, TOO_LARGE, scan
+from operators.book.scan_kernels import DECIDE, FULL, NOTHING, OVERFLOW, SECOND_NS, TOO_LARGE, scan
 from operators.execution import LOOKAHEAD_SLICES, NO_EVENT, hand_out, look_ahead
 from schemas.orders import ReportKind
 from schemas.ticks import Ints
@@ -56,14 +56,19 @@ def walk_on(
     `kill`: as `kill_share` of `scan`; `made`: equity rows that are noted already.
 
     Returns (slice, `at` of the venue, why, equity rows, reports noted). DECIDE: marks are those of the slice's end, the venue has gone
-    beyond it. NOTHING: all before the slice is done, and it is `hi` or `noted` could not take all that `floor.found` may hold. FULL,
-    TOO_LARGE: as of `scan`. CROWDED: `floor.found` needs more places. After FULL, CROWDED and NOTHING the walk goes on from that slice.
+    beyond it. NOTHING: all before the slice is done, and it is `hi` or `noted` could not take all that `floor.found` may hold. FULL:
+    `noted.seconds` has no room. TOO_LARGE: as of `scan`. CROWDED: `floor.found` needs more places. After FULL, CROWDED and NOTHING the
+    walk goes on from that slice.
     """
     slice_ns = rules.parameters[0].slice_ns
     reported = 0
     enough = noted.reports.size - floor.found.size
     while k < hi and reported <= enough:
-        target = min(max(due, k), hi - 1)
+        # A second makes a row at most, and one is open: so a scan never stops for want of room, half way to its event.
+        fitting = (noted.seconds.shape[0] - made - 2) * SECOND_NS // slice_ns
+        if fitting < 1:
+            return k, at, FULL, made, reported
+        target = min(max(due, k), hi - 1, k + fitting - 1)
         roomy, event, _, _ = look_ahead(floor, rules, desks, at, min(hi, max(target + 1, at + LOOKAHEAD_SLICES)), False)
         if not roomy:
             return k, at, CROWDED, made, reported
@@ -91,7 +96,7 @@ def walk_on(
         )
         if standing.money[OVERFLOW] != 0:
             why = TOO_LARGE
-        if why in (FULL, TOO_LARGE):
+        if why == TOO_LARGE:
             return k, at, why, made, reported
         stopped = why == DECIDE
         meets = event <= target and (not stopped or k == event)
