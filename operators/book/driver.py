@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.book.book import Book, too_large
-from operators.book.columns import Columns
+from operators.book.columns import NOTHING_SAID, Columns
 from operators.book.control import from_version_1
 from operators.book.desk import Report, kept
 from operators.book.measures import summary_of
@@ -218,6 +218,7 @@ class WalkBesideVenue(Walk):
         self._floor = venue.floor
         self._noted = self._room()
         self._walk_on = entry_point(walk_on)
+        self._scanned = NOTHING_SAID
 
     def advance(self, columns: Columns, k: int, hi: int) -> int:
         """As of Walk; it may end between decisions, where much was reported."""
@@ -226,8 +227,9 @@ class WalkBesideVenue(Walk):
             self._floor, self._noted = venue.floor, self._room()
         noted = self._noted
         kill, due = self.book.kill_share(self.state["book"]), self._next_due()
-        k, venue.at, why, self._made, n = self._walk_on(
-            venue.floor, venue.rules, venue.desks, venue.at, columns.said, self._standing, noted, k, hi, due, kill, self._made
+        of_venue = (venue.floor, venue.rules, venue.desks, venue.at)
+        k, venue.at, why, self._made, n, self._scanned = self._walk_on(
+            *of_venue, columns.said, self._standing, noted, k, hi, due, kill, self._made, self._scanned
         )
         if n:
             self.state["pending"] += kept(noted.reports[:n], noted.before2[:n].tolist())

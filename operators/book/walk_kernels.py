@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from operators.book.scan_kernels import DECIDE, FULL, NOTHING, OVERFLOW, SECOND_NS, TOO_LARGE, scan
+from operators.book.scan_kernels import DECIDE, FULL, NOTHING, OVERFLOW, TOO_LARGE, scan
 from operators.execution import LOOKAHEAD_SLICES, NO_EVENT, hand_out, look_ahead
 from schemas.orders import ReportKind
 from schemas.ticks import Ints
@@ -48,34 +48,42 @@ class Noted(NamedTuple):
 
 @njit(cache=True)
 def walk_on(
-    floor: Any, rules: Any, desks: int, at: int, said: Any, standing: Any, noted: Any, k: int, hi: int, due: int, kill: float, made: int
-) -> tuple[int, int, int, int, int]:
+    floor: Any,
+    rules: Any,
+    desks: int,
+    at: int,
+    said: Any,
+    standing: Any,
+    noted: Any,
+    k: int,
+    hi: int,
+    due: int,
+    kill: float,
+    made: int,
+    scanned: int,
+) -> tuple[int, int, int, int, int, int]:
     """From slice k, at which the book stands, to the next in which it must decide; at most to `hi`, the end of what the shards `said`.
 
     `floor`, `rules`, `desks`, `at`: of the venue's pass (desk_kernels.py). `due`: the first slice that must be decided as far as is known;
-    `kill`: as `kill_share` of `scan`; `made`: equity rows that are noted already.
+    `kill`: as `kill_share` of `scan`; `made`: equity rows that are noted already; `scanned`: where the marks stand if that is beyond k.
 
-    Returns (slice, `at` of the venue, why, equity rows, reports noted). DECIDE: marks are those of the slice's end, the venue has gone
-    beyond it. NOTHING: all before the slice is done, and it is `hi` or `noted` could not take all that `floor.found` may hold. FULL:
-    `noted.seconds` has no room. TOO_LARGE: as of `scan`. CROWDED: `floor.found` needs more places. After FULL, CROWDED and NOTHING the
-    walk goes on from that slice.
+    Returns (slice, `at` of the venue, why, equity rows, reports noted, `scanned`). DECIDE: marks are those of the slice's end, the venue
+    has gone beyond it. NOTHING: all before the slice is done, and it is `hi` or `noted` could not take all that `floor.found` may hold.
+    FULL: `noted.seconds` has no room, half way to the venue's event. TOO_LARGE: as of `scan`. CROWDED: `floor.found` needs more places.
+    After FULL, CROWDED and NOTHING the walk goes on from there with what was returned.
     """
     slice_ns = rules.parameters[0].slice_ns
     reported = 0
     enough = noted.reports.size - floor.found.size
     while k < hi and reported <= enough:
-        # A second makes a row at most, and one is open: so a scan never stops for want of room, half way to its event.
-        fitting = (noted.seconds.shape[0] - made - 2) * SECOND_NS // slice_ns
-        if fitting < 1:
-            return k, at, FULL, made, reported
-        target = min(max(due, k), hi - 1, k + fitting - 1)
+        target = min(max(due, k), hi - 1)
         roomy, event, _, _ = look_ahead(floor, rules, desks, at, min(hi, max(target + 1, at + LOOKAHEAD_SLICES)), False)
         if not roomy:
-            return k, at, CROWDED, made, reported
+            return k, at, CROWDED, made, reported, scanned
         if event == NO_EVENT or event > target:
             event = hi
-        k, why, made = scan(
-            k,
+        scanned, why, made = scan(
+            max(scanned, k),
             min(event, target) + 1,
             said.quotes,
             said.quote_order,
@@ -96,12 +104,11 @@ def walk_on(
         )
         if standing.money[OVERFLOW] != 0:
             why = TOO_LARGE
-        if why == TOO_LARGE:
-            return k, at, why, made, reported
+        if why in (FULL, TOO_LARGE):
+            return k, at, why, made, reported, scanned
         stopped = why == DECIDE
-        meets = event <= target and (not stopped or k == event)
-        if not stopped:
-            k = min(event, target)
+        k = scanned if stopped else min(event, target)
+        meets = event <= target and k == event
         n, _ = hand_out(floor, desks, event if meets else NO_EVENT, k + 1, noted.reports[reported:])
         at = k + 1
         for i in range(reported, reported + n):
@@ -111,6 +118,6 @@ def walk_on(
                 due = min(due, r.visible)
         reported += n
         if stopped or due <= k:
-            return k, at, DECIDE, made, reported
+            return k, at, DECIDE, made, reported, scanned
         k += 1
-    return k, at, NOTHING, made, reported
+    return k, at, NOTHING, made, reported, scanned

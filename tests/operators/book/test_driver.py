@@ -135,7 +135,7 @@ def test_jumping_from_event_to_event_equals_visiting_every_slice(random_market, 
 def test_a_walk_with_hardly_any_room_for_rows_and_reports_is_the_same(random_market, variant, monkeypatch):
     market = random_market(seed=hash_of(variant), **VARIANTS[variant])
     state, rows = run(market)
-    monkeypatch.setattr(driver, "SECONDS_AT_ONCE", 4)
+    monkeypatch.setattr(driver, "SECONDS_AT_ONCE", 1)
     for name in ("_DESKS", "_ROWS", "_FOUND"):
         monkeypatch.setattr(venue_pass, name, 1)
     again, few = run(market)
