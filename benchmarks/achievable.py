@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from flows.model import model_for
 from operators.sources.simulator import best_achievable, generate, pooled, simulated_instruments, skill_of
-from operators.spiking import load_model
 from operators.spiking.training import prepare_ticks
+from schemas.settings import Settings
 
 DELAYS_MS = (0, 150)
 SHARES = (0.1, 0.2, 0.5, 1.0)
@@ -37,7 +38,7 @@ def measure(seed: int, ticks: int, model_path: Path | None = None) -> dict[str, 
     places = best_achievable(rows, np.concatenate([t for _, t in chunks]), begun, delays_ms=DELAYS_MS)
     until_ns = begun[0][0] + CALIBRATION_NS
     data = prepare_ticks(rows, listed)
-    model = load_model(model_path)
+    model = model_for(Settings(), model_path)
     said, forgot = data.scores(model), data.scores(model, forget=True)
     row_of = [np.empty(0, np.int64)] * SYMBOLS
     for s in range(SYMBOLS):

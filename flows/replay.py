@@ -19,6 +19,7 @@ from bytewax.run import cli_main
 
 from flows.inputs import check_speed, check_symbols, check_times, feeds_of
 from flows.memory import keep_freed_memory
+from flows.model import model_for
 from flows.offline import shard_outs
 from flows.results import codebook, run_result
 from flows.terminal import say, stderr
@@ -30,7 +31,7 @@ from operators.sinks.operator import Holder, RowsSink
 from operators.sources.replay import TapeCursor
 from operators.sources.replay.operator import TapeSource
 from operators.sources.tape import Tape
-from operators.spiking import DEFAULT_MODEL, load_model
+from operators.spiking import DEFAULT_MODEL
 from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from operators.timeline.registry import confirm, opened
 from schemas.control import NO_LOG, ControlLog
@@ -109,7 +110,7 @@ def replay(
     keep_freed_memory()
     check_symbols(tape, settings.replay.symbols)
     check_times(tape, settings.replay)
-    model = load_model(model_path)
+    model = model_for(settings, model_path)
     stages = Stages(settings, tape.instruments, model, forget, control)
     folder = RunFolder(out)
     identity = Identity(

@@ -20,6 +20,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.live.process import Process, Wired, flow_of
+from flows.model import model_for
 from flows.partitions import listed
 from flows.trading import Stages, said, thinking_steps
 from operators.quality.operator import gate_apart
@@ -28,7 +29,6 @@ from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import Start, TickStream, published
 from operators.sources.kafka.operator import KafkaSource, leads_apart, poison_apart
 from operators.sources.kafka.position import POSITION_VERSION
-from operators.spiking import load_model
 from operators.timeline.control import Credit, Meters
 from operators.timeline.live import Live
 from operators.timeline.stage import ShardPlace
@@ -146,7 +146,7 @@ def wire(process: Process, options: Options) -> Wired:
     """The flow between the topic `ticks` and the topics `slices`, `signals` and `dead-letters`."""
     settings, live = process.settings, process.live
     instruments = published(settings, process.drain, live)
-    owned = Owned(Stages(settings, instruments, load_model(options.model)), options.partitions)
+    owned = Owned(Stages(settings, instruments, model_for(settings, options.model)), options.partitions)
     credit = process.credit()
     stream = TickStream(settings, instruments, tuple(owned.places), options.partitions, live, owned.leaders)
     name = f"{process.client}.ticks"

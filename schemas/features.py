@@ -42,5 +42,7 @@ EVEN_FEATURES: Final = (
 FEATURE_NAMES: Final = ODD_FEATURES + EVEN_FEATURES
 FEATURE_PARITY: Final[npt.NDArray[np.int8]] = np.array([-1] * len(ODD_FEATURES) + [1] * len(EVEN_FEATURES), np.int8)
 FEATURE_PARITY.flags.writeable = False
+FORMULAS: Final = 1
+"""Raised with each change of a feature's formula or scaling, so that models trained before it are refused (operators/spiking/origin.py)."""
 FEATURE_LIMIT: Final = 3.0
 """Every scaled feature lies in [-FEATURE_LIMIT, FEATURE_LIMIT]."""

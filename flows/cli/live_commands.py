@@ -108,7 +108,8 @@ def trading_command(
     from flows.live.trading import Options, wire
 
     options = Options(_sinks(sink), model, _start(start))
-    _run("trading", out, config, set_, epoch_s, fresh, as_json, digest_of(model), lambda process: wire(process, options))
+    digest = digest_of(settings_of(config, set_), model)
+    _run("trading", out, config, set_, epoch_s, fresh, as_json, digest, lambda process: wire(process, options))
 
 
 @app.command("signals")
@@ -138,7 +139,7 @@ def signals_command(
     whole = len(chosen) == settings.partitions
     if not whole and out is None:
         out = Path("runs") / f"{settings.deployment}-signals-{partitions}"
-    _run("signals", out, config, set_, epoch_s, fresh, as_json, digest_of(model), lambda process: wire(process, options))
+    _run("signals", out, config, set_, epoch_s, fresh, as_json, digest_of(settings, model), lambda process: wire(process, options))
 
 
 @app.command("book")

@@ -96,11 +96,12 @@ def _cpu() -> dict[str, Any]:
 
 
 def _model() -> dict[str, Any]:
-    from operators.spiking import load_model
+    from flows.model import model_for
     from schemas.errors import ModelError
+    from schemas.settings import Settings
 
     try:
-        model = load_model()
+        model = model_for(Settings())
     except ModelError as e:
         return _check("default model", False, str(e), "git checkout operators/spiking/models, or spiketape train")
     return _check("default model", True, model.digest.hex()[:16])

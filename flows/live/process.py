@@ -29,9 +29,9 @@ from bytewax.run import cli_main
 from flows.live.health import watched
 from flows.live.logs import Log, logging_to, secrets_of
 from flows.memory import keep_freed_memory, keep_old_objects
+from flows.model import model_for
 from flows.replay import quiet_engine
 from operators.sinks import Decision, Identity, RunFolder
-from operators.spiking import load_model
 from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
 from operators.timeline.live import Live
 from operators.timeline.registry import confirm, opened
@@ -169,9 +169,9 @@ def _told(log: Log) -> Iterator[None]:
         raise
 
 
-def digest_of(model: Path | None) -> str:
-    """Digest of a model file, None for the default: part of a run's identity."""
-    return load_model(model).digest.hex()
+def digest_of(settings: Settings, model: Path | None) -> str:
+    """Digest of a model file, None for the default: part of a run's identity. Raises ModelError where it does not fit the settings."""
+    return model_for(settings, model).digest.hex()
 
 
 def flow_of(name: str, settings: Settings, wire: Callable[[Process], Wired]) -> Dataflow:

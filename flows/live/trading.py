@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, flow_of
+from flows.model import model_for
 from flows.trading import NAME, Stages, said, thinking_steps
 from operators.book import AccountStage
 from operators.book.operator import account
@@ -20,7 +21,6 @@ from operators.quality.stage import QualityStage
 from operators.sources.kafka import Start, TickStream, feeds_of, published
 from operators.sources.kafka.joined import JoinedSource, from_source
 from operators.sources.kafka.operator import KafkaSource, poison_apart
-from operators.spiking import load_model
 from operators.timeline.live import Live
 from schemas.order_wire import BookTurn
 from schemas.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def wire(process: Process, options: Options) -> Wired:
     """The flow between `ticks` and `control` on one side, the topics of rows on the other."""
     settings, live, drain, meters = process.settings, process.live, process.drain, process.meters
     instruments = published(settings, drain, live)
-    stages = Stages(settings, instruments, load_model(options.model))
+    stages = Stages(settings, instruments, model_for(settings, options.model))
     before = committed(process, instruments, "rows.main")
     credit = process.credit()
     stream = TickStream(settings, instruments, stages.shards, tuple(range(settings.partitions)), live)

@@ -42,7 +42,10 @@ def skill_section(f: Findings, page: Page) -> list[Cell]:
             ),
         ]
     parts.append(
-        note("Reversal, majority, logistic regression, boosted trees and the placebo under the same rule: spiketape evaluate MODEL TAPE.")
+        note(
+            "Reversal, majority, logistic regression, boosted trees and the placebo under the same rule: spiketape evaluate MODEL TAPE "
+            "(those that learn do so on the tape itself, by halves; with --train-tape on another one)."
+        )
     )
     return parts
 

@@ -17,6 +17,7 @@ Mirroring the market (schemas/features.py) swaps the sides of odd features: neur
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -129,6 +130,9 @@ def _laid_out() -> tuple[tuple[Population, ...], tuple[Delta, ...]]:
 
 
 POPULATIONS, DELTAS = _laid_out()
+
+CODE_DIGEST: Final = hashlib.sha256(repr((POPULATIONS, DELTAS)).encode()).hexdigest()
+"""Names the code: a model is of use only behind the code that it was trained with."""
 
 
 def _is_odd(feature: str) -> bool:

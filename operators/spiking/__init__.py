@@ -3,6 +3,7 @@
 from operators.spiking.kernels import infer_tick
 from operators.spiking.model import DELAYS_NS, SHARES_E2, TickNetwork
 from operators.spiking.modelfile import DEFAULT_MODEL, decode_model, encode_model, load_model, save_model
+from operators.spiking.origin import check_fits, origin_of
 from operators.spiking.stage import SpikingStage
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "SHARES_E2",
     "SpikingStage",
     "TickNetwork",
+    "check_fits",
     "decode_model",
     "encode_model",
     "infer_tick",
     "load_model",
+    "origin_of",
     "save_model",
 ]

@@ -275,3 +275,37 @@ def test_durations_are_read_exactly() -> None:
     for wrong in ("", "5", "m", "-1s", "1x", "nans", "infs", "1e99d"):
         with pytest.raises(UsageError, match="x "):
             parsed_duration(wrong, "x")
+
+
+def test_evaluate_shows_all_symbols_first_and_by_how_much_the_network_is_better(cli: Cli, tape: Path, tmp_path: Path) -> None:
+    assert "nothing is measured" in cli("evaluate", DEFAULT_MODEL, tape, "--no-learners").err
+    simulate(tmp_path / "longer", 40_000, 5)
+    ended = cli("evaluate", DEFAULT_MODEL, tmp_path / "longer", "--no-learners")
+    assert ended.code == 0, ended.err
+    titles = [" ".join(line.split()) for line in ended.out.splitlines() if " ms: " in line]
+    assert titles[:2] == ["all symbols, 0 ms: accuracy %, 95% interval", "all symbols, 0 ms: network less predictor, points"]
+    assert len(titles) > 4
+    assert "trees is not measured: left out" in ended.err
+
+
+def test_a_model_is_refused_behind_other_settings_before_anything_is_made(
+    cli: Cli, tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = ("--set", "features.fast_halflife_s=5")
+    for command in (("replay", tape), ("evaluate", DEFAULT_MODEL, tape), ("run", "trading"), ("run", "signals")):
+        cli(*command, *other).told(1, "default.safetensors", "features.fast_halflife_s 1.0, here 5.0", "spiketape train TAPE")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_and_evaluate_read_their_settings_where_every_command_does(
+    cli: Cli, tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (("train", tape, "--out", "m"), ("evaluate", DEFAULT_MODEL, tape)):
+        cli(*command, "--set", "features.fast_halflife_s=-1").told(2, "features.fast_halflife_s", "given: '-1'")
+        with monkeypatch.context() as inner:
+            inner.setenv("SPIKETAPE_FEATURES__FAST_HALFLIFE_S", "-2")
+            cli(*command).told(2, "features.fast_halflife_s", "given: '-2'")
+    Path("spiketape.toml").write_text("[features]\nfast_halflife_s = -3\n")
+    cli("train", tape, "--out", "m").told(2, "features.fast_halflife_s", "given: -3")

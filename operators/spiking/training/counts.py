@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from operators.spiking.training.frozen import first_of_spell
 from operators.spiking.training.labels import Floats, Targets
 from schemas.ticks import Ints
+
+PLACEBO_DRAWS: Final = 20
+"""How often the directions are permuted."""
 
 
 def counts_by_block(targets: Targets, score: Floats, delay: int, least: float, blocks: Ints) -> dict[str, Ints]:
@@ -37,16 +42,20 @@ def counts_by_block(targets: Targets, score: Floats, delay: int, least: float, b
     }
 
 
-def placebo_accuracy(targets: Targets, score: Floats, delay: int, least: float, seed: int, draws: int = 20) -> tuple[float, int] | None:
-    """Mean accuracy over `draws` permutations of the predictions' directions among themselves, and how many
-    predictions there are; None without any."""
+def placebo_counts(targets: Targets, score: Floats, delay: int, least: float, seed: int, blocks: Ints) -> tuple[Ints, Ints]:
+    """(hits2, predictions) by block of PLACEBO_DRAWS permutations together of one symbol's predictions' directions among themselves.
+
+    Arguments as in counts_by_block.
+    """
     label = targets.label[:, delay]
     speaks = np.flatnonzero(np.abs(score) >= least)
     first = speaks[first_of_spell(targets.spell[speaks])]
     first = first[label[first] != 0]
-    if not first.size:
-        return None
-    generator = np.random.Generator(np.random.PCG64([seed, delay]))
+    at = np.searchsorted(blocks, targets.block[first])
     side = np.sign(score[first])
-    mean = np.mean([0.5 + 0.5 * np.mean(generator.permutation(side) * label[first]) for _ in range(draws)])
-    return float(mean), first.size
+    generator = np.random.Generator(np.random.PCG64([seed, delay]))
+    hits2 = np.zeros(first.size, np.int64)
+    for _ in range(PLACEBO_DRAWS):
+        hits2 += (1 + generator.permutation(side) * label[first]).astype(np.int64)
+    predictions = PLACEBO_DRAWS * np.bincount(at, minlength=blocks.size)
+    return np.bincount(at, hits2, blocks.size).astype(np.int64), predictions.astype(np.int64)

@@ -23,6 +23,7 @@ from schemas.errors import UsageError
 from schemas.instruments import InstrumentList
 from schemas.ranges import GatedRange, ScoreRange, SpikeBatch, SpikeRange
 from schemas.settings import Settings
+from schemas.settings.sections import ReplaySettings
 from schemas.ticks import TICK_V1, Ints, Ticks
 
 CHUNK_TICKS = 200_000
@@ -114,8 +115,8 @@ def prepare(tape: TapeLike, settings: Settings | None = None) -> Prepared:
 
 
 def prepare_ticks(ticks: Ticks, instruments: InstrumentList, settings: Settings | None = None) -> Prepared:
-    """As `prepare`, for ticks in memory, in the order of a tape."""
-    settings = (settings or Settings()).model_copy(update={"shards": 1})
+    """As `prepare`, for ticks in memory, in the order of a tape. All ticks are read, whatever the section `replay` says."""
+    settings = (settings or Settings()).model_copy(update={"shards": 1, "replay": ReplaySettings()})
     if not ticks.size:
         msg = "the tape has no ticks, so nothing can be learned or measured on it"
         raise UsageError(msg)

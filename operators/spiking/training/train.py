@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +16,16 @@ from typing import Any, Final
 import numpy as np
 
 from operators.decoding.kernels import confidence_of
-from operators.encoding import DELTAS, POPULATIONS
+from operators.encoding import CODE_DIGEST
 from operators.spiking.model import DELAYS_NS, HIDDEN, INPUTS, TickNetwork
 from operators.spiking.modelfile import save_model
+from operators.spiking.origin import origin_of
 from operators.spiking.training.frozen import calibration_curve, calibration_error, frozen_thresholds, spell_weights
 from operators.spiking.training.hidden import TAU_NS, drawn_network, with_thresholds
 from operators.spiking.training.labels import Floats, Targets, find_targets
 from operators.spiking.training.prepare import Prepared, TapeLike, prepare
 from operators.spiking.training.readout import draw_sample, fit_head, trace_matrix, with_readout
 from schemas.errors import UsageError
-from schemas.features import FEATURE_NAMES
 from schemas.settings import Settings
 
 TRAINER_VERSION: Final = 2
@@ -51,6 +50,7 @@ def train(
 ) -> dict[str, Any]:
     """Trains on `tape` before `validate_from_ns` (None: the first 80% of its ticks), validates on the rest before `to_ns`, writes `out`.
 
+    `settings`: of gate and features; the section `replay` is not asked. They go into the manifest, and the model runs with such only.
     `forget`: for a network that starts anew at each tick (to show what memory is worth). `progress` is told each step. Returns the
     manifest of the model. The same tape, split, seed and settings give the same file on the same machine. Raises UsageError where
     a side of the split has too little to learn or validate on.
@@ -94,8 +94,7 @@ def trained(
     model = replace(model, calibration=np.repeat(curve[None], len(names) + 1, 0))
     manifest = {
         "architecture": {"inputs": INPUTS, "hidden": HIDDEN, "tau_ns": list(TAU_NS), "heads_ns": list(DELAYS_NS), "forget": forget},
-        "encoder": encoder_digest(),
-        "features": list(FEATURE_NAMES),
+        **origin_of(data.place.settings, CODE_DIGEST),
         "seed": seed,
         "trainer": TRAINER_VERSION,
         "split": {
@@ -127,8 +126,3 @@ def _calibrated(validate: Targets, score: Floats) -> tuple[Floats, float]:
         confidence = np.array([confidence_of(v, curve) for v in size[rest]])
         errors.append(calibration_error(confidence, hit[rest], weight[rest]))
     return calibration_curve(size, hit, weight), float(np.mean(errors))
-
-
-def encoder_digest() -> str:
-    """Names the code of the input neurons: a model is of use only behind the encoder that it was trained with."""
-    return hashlib.sha256(repr((POPULATIONS, DELTAS)).encode()).hexdigest()

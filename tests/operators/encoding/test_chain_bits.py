@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import pickle
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from schemas.features import FEATURE_NAMES, FORMULAS
 
 ROOT = Path(__file__).resolve().parents[3]
 MADE_TAPE = Path(__file__).resolve().parent / "made_tape.py"
@@ -29,6 +32,31 @@ def script_digest(**env: str) -> str:
 @pytest.fixture(scope="module")
 def whole(made):
     return made.digest(made.run_chain(made.place_of(1500 * made.MS), *made.made_ticks(4000, 5)))
+
+
+FEATURES_OF = {1: "c4e623d7bcb84140"}
+"""By schemas.features.FORMULAS: what the features of the made tape are, as the start of their SHA-256."""
+
+
+def test_a_changed_formula_has_a_new_number(made):
+    """Models are refused by that number. If this fails: raise FORMULAS, put the new digest here, and train the default model anew."""
+    _, featured, _, _ = made.run_chain(made.place_of(1500 * made.MS), *made.made_ticks(4000, 5))
+    found = hashlib.sha256(b"".join(f.x.tobytes() + f.use.tobytes() for f in featured)).hexdigest()
+    assert found[:16] == FEATURES_OF[FORMULAS]
+
+
+def test_no_feature_hangs_on_where_slices_are_cut(made):
+    """Where no row is late, as on every tape: why `slice_ms` may differ between training and use."""
+    ticks, _ = made.made_ticks(4000, 5, bad=0.0)
+    ticks["late_ns"], ticks["seq"] = 0, np.arange(ticks.size)
+    ticks["ts_ns"] = np.sort(ticks["ts_ns"])
+    found = []
+    for slice_ms in (1, 7, 100):
+        place = made.place_of(1500 * made.MS, slice_ms=slice_ms)
+        gated, featured, _, _ = made.run_chain(place, ticks, ticks["ts_ns"] // (slice_ms * made.MS))
+        found.append((featured[0].x.tobytes(), featured[0].use.tobytes(), gated[0].ticks.tobytes()))
+    assert found[0] == found[1] == found[2]
+    assert np.abs(featured[0].x[:, FEATURE_NAMES.index("lead_fast")]).max() > 0
 
 
 def test_the_made_tape_has_everything_in_it(made):

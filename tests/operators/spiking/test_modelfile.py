@@ -68,11 +68,8 @@ def test_a_symbol_that_the_model_does_not_know_gets_the_pooled_row(network):
     assert [network.row_of(s) for s in ("S0", "S1", "ZZ")] == [1, 2, 0]
 
 
-def test_the_default_model_is_small_and_fits_the_encoder():
-    from operators.spiking.training.train import encoder_digest
-
+def test_the_default_model_is_small():
     model = load_model()
     assert DEFAULT_MODEL.stat().st_size < 300_000
-    assert model.manifest["encoder"] == encoder_digest()
     assert len(model.manifest["tape_hash"]) == 64
     assert model.manifest["metrics"]["calibration_error"] < 0.03

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.sources.simulator import generate, simulated_instruments
-from operators.spiking.training import prepare_ticks, trained
+from operators.spiking.training import evaluate, prepare_ticks, trained
 from schemas.instruments import InstrumentList
 
 TICKS = 300_000
@@ -46,6 +46,12 @@ def data(tape):
 @pytest.fixture(scope="session")
 def held_back():
     return made(4)
+
+
+@pytest.fixture(scope="session")
+def report(model, held_back):
+    """The model on the tape that was held back, beside all that does not learn."""
+    return evaluate(model, held_back, learners=False)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from operators.spiking.training import evaluate, find_targets, train
 from operators.spiking.training.frozen import calibration_curve, calibration_error, spell_thresholds
 from operators.spiking.training.hidden import pair_of
 from operators.spiking.training.readout import bounding_curvature, draw_sample, fit_logistic, trace_matrix
-from schemas.errors import UsageError
+from schemas.errors import ModelError, UsageError
+from schemas.settings import load_settings
 
 
 def test_trace_matrix_times_weights_is_the_score_of_the_stage(data, model):
@@ -44,8 +45,7 @@ def test_the_layer_is_mirrored(model):
     assert np.array_equal(model.w_read[neuron], -model.w_read)
 
 
-def test_held_back_skill_beats_chance_and_forgetting_costs(model, held_back):
-    report = evaluate(model, held_back)
+def test_held_back_skill_beats_chance_and_forgetting_costs(report, held_back):
     for delay in ("0", "150"):
         cells = report["all"][delay]
         assert cells["network"]["0.2"]["low"] > 0.58
@@ -55,7 +55,7 @@ def test_held_back_skill_beats_chance_and_forgetting_costs(model, held_back):
     assert set(report["skill"]) <= set(held_back.instruments.symbols)
 
 
-def test_streaming_skill_is_the_offline_skill(model, held_back):
+def test_streaming_skill_is_the_offline_skill(model, held_back, report):
     """The stages of the flow and the arrays of evaluate count the same predictions, symbol by symbol."""
     from operators.spiking.training import prepare
 
@@ -65,7 +65,6 @@ def test_streaming_skill_is_the_offline_skill(model, held_back):
     _, scores = spiking.step(spiking.start(), replace(x, gated=replace(x.gated, hi=2**62)))
     _, out = decoding.step(decoding.start(), scores)
     streamed = summarise(out.rows)
-    report = evaluate(model, held_back)
     checked = 0
     for symbol, delays in report["skill"].items():
         for delay, predictors in delays.items():
@@ -85,6 +84,17 @@ def test_same_seed_and_tape_give_the_same_file(tape, tmp_path):
     model = load_model(tmp_path / "a")
     assert model.manifest["seed"] == 5
     assert model.manifest["split"]["first_ns"] < model.manifest["split"]["validate_from_ns"] < model.manifest["split"]["last_ns"]
+
+
+def test_a_model_trained_with_other_settings_says_so_and_runs_with_these_only(tape, model, tmp_path):
+    part = replace(tape, ticks=tape.ticks[:120_000])
+    assert "trained_with" not in model.manifest
+    other = load_settings(None, ("features.fast_halflife_s=5", "replay.from_ns=1"), {})
+    assert train(part, tmp_path / "m", seed=5, settings=other)["trained_with"] == {"features.fast_halflife_s": 5.0}
+    own = load_model(tmp_path / "m")
+    with pytest.raises(ModelError, match="features.fast_halflife_s 5.0, here 1.0"):
+        evaluate(own, part, learners=False)
+    assert evaluate(own, part, settings=other, learners=False)["all"]["150"]["network"]["1.0"]["n"] > 100
 
 
 def test_what_validates_does_not_train(data, model):
