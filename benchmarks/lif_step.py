@@ -9,16 +9,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 
 from benchmarks.figure import Figure, figure
 from benchmarks.lif_peers import c_steps, numpy_steps
 from benchmarks.run import main
-from operators.spiking.lif import lif_state
-from operators.spiking.lif_kernels import step_delta
+from operators.spiking.lif import LifParameters, LifPopulation, LifState, lif_state
 from schemas.exact import exp64
 
 NAME = "lif_step"
@@ -27,43 +24,14 @@ SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "1M": 1_000_000}
 NEURON_STEPS = 400_000_000
 NUMPY_SHARE = 100
 RUNS = 5
-DT_MS, TAU_MS, THRESHOLD_MV, DRIVE_MV, REFRACTORY_STEPS = 0.1, 10.0, 10.0, 12.0, 50
+PARAMETERS = LifParameters(tau_m_ms=10.0, threshold_mv=10.0, refractory_ms=5.0, drive_mv=12.0, dt_ms=0.1)
 
 
-@njit(nogil=True, cache=True)
-def step_often(
-    v: Any,
-    pending: Any,
-    refractory: Any,
-    spikes: Any,
-    size: int,
-    decay: Any,
-    drive: Any,
-    threshold: Any,
-    reset: Any,
-    held: Any,
-    often: int,
-) -> int:
-    """`often` steps. Returns how many spikes there were."""
-    total = 0
-    for _ in range(often):
-        total += step_delta(v, pending, refractory, spikes, size, decay, drive, threshold, reset, held)
-    return total
-
-
-def population_of(neurons: int, seed: int) -> tuple[Any, ...]:
-    """The arguments of a step: state with random potentials, and the parameters. `neurons` is rounded up to a multiple of 64."""
+def population_of(neurons: int, seed: int) -> LifState:
+    """A population with random potentials. `neurons` is rounded up to a multiple of 64."""
     state = lif_state(-(-neurons // 64) * 64)
-    state.v[:] = np.random.default_rng(seed).uniform(0, THRESHOLD_MV, state.size)
-    decay = exp64(-DT_MS / TAU_MS)
-    numbers = (
-        np.float32(decay),
-        np.float32(DRIVE_MV * (1 - decay)),
-        np.float32(THRESHOLD_MV),
-        np.float32(0),
-        np.int8(REFRACTORY_STEPS + 1),
-    )
-    return state.v, state.pending, state.refractory, state.spikes, state.size, *numbers
+    state.v[:] = np.random.default_rng(seed).uniform(0, PARAMETERS.threshold_mv, state.size)
+    return state
 
 
 def measure(say: Callable[[str], None]) -> dict[str, Figure]:
@@ -76,23 +44,34 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     for part, neurons in SIZES.items():
         often = NEURON_STEPS // neurons // RUNS
         peer_often = often if found else max(often // NUMPY_SHARE, 2)
-        ns_per_step(step_often, neurons, 2)
-        ns_per_step(peer_steps, neurons, 2)
+        ns_per_step(neurons, 2)
+        peer_ns_per_step(peer_steps, neurons, 2)
         ours, theirs = [], []
         for _ in range(RUNS):
-            ours.append(ns_per_step(step_often, neurons, often))
-            theirs.append(ns_per_step(peer_steps, neurons, peer_often))
+            ours.append(ns_per_step(neurons, often))
+            theirs.append(peer_ns_per_step(peer_steps, neurons, peer_often))
         note = f"{neurons:,} neurons, thread CPU time of one compiled loop of {often:,} steps"
         out[f"{NAME}.{part}"] = figure(ours, "ns per neuron-step", "at most", GOAL_NS, note, peer, statistics.median(theirs))
     return out
 
 
-def ns_per_step(steps: Callable[..., int], neurons: int, often: int) -> float:
+def ns_per_step(neurons: int, often: int) -> float:
     """Thread CPU time of one neuron's step."""
-    arguments = population_of(neurons, seed=1)
+    population, state = LifPopulation(PARAMETERS), population_of(neurons, seed=1)
     began = time.thread_time_ns()
-    steps(*arguments, np.int64(often))
-    return (time.thread_time_ns() - began) / (often * arguments[4])
+    population.run(state, often)
+    return (time.thread_time_ns() - began) / (often * state.size)
+
+
+def peer_ns_per_step(steps: Callable[..., int], neurons: int, often: int) -> float:
+    """The same of a peer (lif_peers.Steps)."""
+    state = population_of(neurons, seed=1)
+    decay = exp64(-PARAMETERS.dt_ms / PARAMETERS.tau_m_ms)
+    numbers = (decay, PARAMETERS.drive_mv * (1 - decay), PARAMETERS.threshold_mv, PARAMETERS.reset_mv)
+    held = np.int8(round(PARAMETERS.refractory_ms / PARAMETERS.dt_ms) + 1)
+    began = time.thread_time_ns()
+    steps(state.v, state.pending, state.refractory, state.spikes, state.size, *map(np.float32, numbers), held, np.int64(often))
+    return (time.thread_time_ns() - began) / (often * state.size)
 
 
 if __name__ == "__main__":

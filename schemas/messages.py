@@ -1,4 +1,4 @@
-"""Messages that are rarer than ticks, as validated JSON: signal, intent, verdict, order, execution, position, equity, dead letter, control.
+"""Messages that are rarer than ticks, as validated JSON: signal, verdict, order, execution, position, equity, dead letter, control.
 
 A table's integer row (schemas/tables.py) and its message say the same: `message_of` reads a row into its message with exact
 decimals, and `row_of` gives the row back. Every message carries the deterministic id of its row. In JSON a decimal is text in plain
@@ -59,19 +59,6 @@ class SignalMessage(Message):
     score: Exact
     confidence: Exact = Field(ge=0, le=1)
     model: int = Field(ge=0, lt=2**64)
-
-
-class IntentMessage(BaseModel):
-    """What the book wants to do before risk has judged it: quantity and stop come with every intent to enter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    account: Name
-    symbol: Name
-    intent: Literal["enter_long", "enter_short", "exit", "stop", "flatten", "reprice", "change_mode"]
-    slice: int
-    quantity: Exact = Field(ge=0)
-    stop_price: Exact | None = None
 
 
 class VerdictMessage(Message):

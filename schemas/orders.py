@@ -44,7 +44,7 @@
 **When a report may be used.** A report that happened in slice j and is known at `known_ts_ns` is visible at book slice
 `v = max(j + 1, known_ts_ns // W)`: the decision at the end of slice v (event time (v + 1) * W) may use it, none before. So an
 execution of slice j never reaches a decision of slice j or earlier, and never one before its report arrived. Reports are
-handed to the book ordered by (visible, known_ts_ns, account, order_n, exec_n); `REPORT_ORDER` is that key.
+handled by a book in the order of (visible, known_ts_ns, order_n, exec_n).
 """
 
 from __future__ import annotations
@@ -94,7 +94,6 @@ EXECUTION_REPORT: Final = np.dtype(
         ("pad", "u1", (3,)),
     ]
 )
-REPORT_ORDER: Final = ("visible", "known_ts_ns", "account", "order_n", "exec_n")
 
 Requests = npt.NDArray[np.void]
 """One-dimensional array of dtype ORDER_REQUEST."""
@@ -180,14 +179,3 @@ class Reason(IntEnum):
     TYPE_UNKNOWN = 71
     TIME_IN_FORCE_UNKNOWN = 72
     SIDE_UNKNOWN = 73
-
-
-def visible_slice(slice_of_event: int, known_ts_ns: int, slice_ns: int) -> int:
-    """First book slice whose decision may use a report: max(j + 1, known // W). The rule stands in the module's docstring."""
-    return max(slice_of_event + 1, known_ts_ns // slice_ns)
-
-
-def sort_reports(reports: Reports) -> Reports:
-    """The reports in the order in which a book handles them (REPORT_ORDER), as a new array."""
-    keys = tuple(reports[name] for name in reversed(REPORT_ORDER))
-    return reports[np.lexsort(keys)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, iso_time, parsed_duration, print_json, progress, say, stdout, table
 from schemas.errors import TapeError, UsageError
 
@@ -64,12 +65,14 @@ def import_command(
     partitions: Partitions = 4,
     shards: Shards = 64,
     overwrite: Overwrite = False,
+    config: Config = None,
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Convert recorded data to a tape, once.
 
     Every row becomes a tick, is merged into one (a bid row and its ask row), or is refused with file, line and reason in the tape's
-    import report.
+    import report. Times that cannot be true are judged here, by the settings of `time_guard`; a replay judges them no more.
 
     Example: spiketape import data/lean_equity_ticks --out tapes/equity
     """
@@ -77,8 +80,11 @@ def import_command(
     from operators.sources.importers.mapping import ColumnMapping
 
     mapping = None if map_ is None else ColumnMapping.parse(map_)
+    guard = settings_of(config, set_).time_guard
     with progress("importing", None, "ticks") as moved:
-        report = import_sources(sources, out, format_, partitions, shards, mapping, lambda _what, done: moved(done), overwrite=overwrite)
+        report = import_sources(
+            sources, out, format_, partitions, shards, mapping, lambda _what, done: moved(done), guard, overwrite=overwrite
+        )
     summary = report.summary()
     if as_json:
         print_json({"out": str(out), **summary})

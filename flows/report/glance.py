@@ -8,9 +8,8 @@ from flows.report.figures import moment
 from flows.report.findings import Findings
 from flows.report.html import NOTHING, Cell, number, signed, tile, warning
 from flows.report.measures import days_of, splits
-from flows.report.skill import FEW_BLOCKS
+from flows.report.skill import FEW_BLOCKS, HEADLINE_MS
 
-HEADLINE_MS = "150"
 SHARPE_DAYS = 60
 
 
@@ -42,11 +41,11 @@ def glance(f: Findings) -> list[Cell]:
 def _skill_tile(f: Findings) -> Cell:
     cell = f.skill["network"].get(HEADLINE_MS, {}).get("1.0")
     if cell is None or cell["accuracy"] is None:
-        return tile("skill, 150 ms", NOTHING, "no predictions")
+        return tile(f"skill, {HEADLINE_MS} ms", NOTHING, "no predictions")
     other = f.skill["imbalance"][HEADLINE_MS]["1.0"]["accuracy"]
     beside = NOTHING if other is None else f"{100 * other:.1f}%"
     under = f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}], imbalance rule {beside}, all spells"
-    return tile("skill, 150 ms", f"{100 * cell['accuracy']:.1f}%", under)
+    return tile(f"skill, {HEADLINE_MS} ms", f"{100 * cell['accuracy']:.1f}%", under)
 
 
 def warnings(f: Findings) -> list[str]:

@@ -11,6 +11,8 @@ from operators.sinks import LakeReader
 from schemas.tables import SKILL, Predictor
 
 COUNTS = ("predictions", "hits2", "expired", "spells", "selected", "tick_predictions", "tick_hits2")
+HEADLINE_MS = "150"
+"""The delay that the report puts first, as skill tables name it: one slice and the median order latency."""
 FEW_BLOCKS = 12
 FEW_PREDICTIONS = 30
 """Below either an interval says little; the report marks it."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.report.figures import moment
-from flows.report.skill import FEW_PREDICTIONS, pooled
+from flows.report.skill import FEW_PREDICTIONS, HEADLINE_MS, pooled
 from flows.terminal import stdout, table
 from operators.sinks import LakeReader, RunFolder
 
-HEADLINE_DELAY_MS = "150"
 SHARES_SHOWN = ("0.1", "1.0")
 SYMBOLS_SHOWN = 20
 
@@ -65,10 +64,10 @@ def _skill(run: dict[str, Any]) -> Any:
     if whole is not None:
         rows += _skill_rows("all", whole["network"], whole["imbalance"], whole["network_less_imbalance"])
     for symbol, by_delay in list(run["skill"].items())[:SYMBOLS_SHOWN]:
-        if HEADLINE_DELAY_MS in by_delay:
+        if HEADLINE_MS in by_delay:
             rows += _skill_rows(symbol, by_delay, run["skill_imbalance"][symbol], run["skill_difference"][symbol])
     more = len(run["skill"]) - SYMBOLS_SHOWN
-    title = "skill: the next change of the mid after 150 ms, 95% intervals; chance is 50%"
+    title = f"skill: the next change of the mid after {HEADLINE_MS} ms, 95% intervals; chance is 50%"
     if more > 0:
         title += f" ({more} more symbols in report.html)"
     return table(title, ("symbol", "share", "n", "network, %", "imbalance rule, %", "better"), rows, right=(2, 3, 4))
@@ -78,13 +77,13 @@ def _pooled(run: dict[str, Any]) -> dict[str, Any] | None:
     """Skill over all symbols, from the run's lake; None where there is none to ask."""
     lake = RunFolder(Path(run["out"])).lake
     found = pooled(LakeReader(lake)) if lake.is_dir() else None
-    return found if found is not None and HEADLINE_DELAY_MS in found["network"] else None
+    return found if found is not None and HEADLINE_MS in found["network"] else None
 
 
 def _skill_rows(name: str, network: dict[str, Any], imbalance: dict[str, Any], gap: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for share in SHARES_SHOWN:
-        a, b, d = (x[HEADLINE_DELAY_MS][share] for x in (network, imbalance, gap))
+        a, b, d = (x[HEADLINE_MS][share] for x in (network, imbalance, gap))
         few = min(a["n"], b["n"]) < FEW_PREDICTIONS
         better = "too few" if few or d["low"] is None else "yes" if d["low"] > 0 else "no"
         rows.append((name, share, f"{a['n']:,}", span(a), span(b), better))

@@ -16,7 +16,7 @@ fees and fills up to there must equal those in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from flows.offline import shard_outs
 from flows.replay import cursor_of
 from flows.report.market import BATCH_TICKS, Market
+from flows.report.skill import HEADLINE_MS
 from flows.results import plain
 from flows.trading import Stages
 from operators.book import AccountStage
@@ -44,7 +45,7 @@ PART_TICKS: Final = 3_000_000
 """Ticks that the variants cover at most; the page says so where a tape is longer."""
 RANDOM_RUNS: Final = 3
 CONTROL_SEED: Final = 20131011
-HEADLINE_DELAY_NS: Final = 150_000_000
+HEADLINE_DELAY_NS: Final = int(HEADLINE_MS) * 1_000_000
 CERTAIN_E6: Final = 1_000_000
 BASE: Final = "as run"
 RIGHT: Final = "right at these moments"
@@ -267,11 +268,3 @@ def rows_of(reader: LakeReader, table: str, dtype: np.dtype[np.void]) -> npt.NDA
     if table not in reader.names():
         return np.zeros(0, dtype)
     return np.concatenate([np.zeros(0, dtype), *(k.rows for k in reader.table(table).keys)])
-
-
-def random_mean(accounts: dict[str, Any], measure: Callable[[dict[str, Any]], float | None]) -> Iterator[float]:
-    """A measure of each random control that has it."""
-    for i in range(RANDOM_RUNS):
-        value = measure(accounts[f"random {i + 1}"])
-        if value is not None:
-            yield value

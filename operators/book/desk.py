@@ -30,7 +30,7 @@ _GTC: Final = TimeInForce.GTC
 class Report(NamedTuple):
     """An execution report as the book takes it; `mid2_before`: of a fill, bid + ask at the end of the slice before, 0 unknown.
 
-    Stands in states as a plain tuple, ordered as reports are handled (schemas/orders.py, REPORT_ORDER).
+    Stands in states as a plain tuple, ordered as reports are handled (schemas/orders.py).
     """
 
     visible: int

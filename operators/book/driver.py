@@ -252,7 +252,7 @@ class WalkBesideVenue(Walk):
 
 
 def keep(state: State, reports: Reports, before2: npt.NDArray[np.int64]) -> None:
-    """Keeps reports until the book may see them, in the order in which it will (REPORT_ORDER).
+    """Keeps reports until the book may see them, in the order in which it will (schemas/orders.py).
 
     `before2` int64 (instruments,): bid + ask at the end of the slice before that in which they happened.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,11 +98,6 @@ def save_model(model: TickNetwork, path: Path) -> TickNetwork:
         msg = f"model file {path} cannot be written: {e.strerror}"
         raise ModelError(msg) from e
     return decode_model(raw, str(path))
-
-
-def with_digest(model: TickNetwork) -> TickNetwork:
-    """The model with the digest that its file would have."""
-    return replace(model, digest=hashlib.sha256(encode_model(model)).digest())
 
 
 def check_model(model: TickNetwork) -> None:

@@ -8,7 +8,7 @@ value, so that it can be part of a snapshot.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 P = TypeVar("P")
 
@@ -91,14 +91,6 @@ class Aligner(Generic[P]):
         self._marks = dict(state["marks"])
         self._passed = state["passed"]
         self._pieces = {i: list(p) for i, p in state["pieces"].items()}
-
-
-class Range(Protocol):
-    """A piece that says everything of its input about [lo, hi)."""
-
-    @property
-    def hi(self) -> int: ...
-    def cut(self, k: int) -> tuple[Any, Any]: ...
 
 
 def common_ranges(pieces: dict[int, list[Any]]) -> Iterator[dict[int, Any]]:

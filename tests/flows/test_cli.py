@@ -309,3 +309,19 @@ def test_train_and_evaluate_read_their_settings_where_every_command_does(
             cli(*command).told(2, "features.fast_halflife_s", "given: '-2'")
     Path("spiketape.toml").write_text("[features]\nfast_halflife_s = -3\n")
     cli("train", tape, "--out", "m").told(2, "features.fast_halflife_s", "given: -3")
+
+
+def test_import_judges_times_by_the_settings(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A jump of 100 s in the middle that nothing confirms: believed by default (300 s), refused with a guard of 50 s."""
+    monkeypatch.chdir(tmp_path)
+    csv = tmp_path / "trades.csv"
+    times = [1_700_000_000_000 + 10 * i for i in range(50)]
+    times[25] += 100_000
+    csv.write_text("time,px,qty\n" + "".join(f"{t},100,1\n" for t in times))
+    counts = {}
+    for name, options in (("default", ()), ("strict", ("--set", "time_guard.jump_s=50"))):
+        assert cli("import", csv, "--out", name, "--map", "ts=time,unit=ms,price=px,size=qty,name=X", *options).code == 0
+        ended = cli("replay", name, "--out", f"run-{name}", "--sink", "none", "--no-report", "--json")
+        counts[name] = json.loads(ended.out)["dead_letters"].get("TIME_JUMP", 0)
+    assert counts == {"default": 0, "strict": 1}
+    cli("import", csv, "--out", "x", "--map", "ts=time,unit=ms,price=px,size=qty,name=X", "--set", "time_guard.jump_s=0").told(2, "jump_s")

@@ -5,11 +5,19 @@ The full count (30 kills, 10 drains) is a command: python -m benchmarks.crash TA
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crash import CrashReport, crash_trial
+import pytest
+
+from benchmarks.crash import CrashReport, crash_trial, resumed_in
+from operators.sinks import verify
 
 KILLS, TERMS = 5, 2
 
@@ -23,6 +31,46 @@ def test_kills_and_drains_at_random_moments_leave_the_undisturbed_output(tapes: 
     assert report.resumed > (KILLS + TERMS) / 2, report
     assert report.exit_codes == [143] * TERMS
     assert report.ok
+
+
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_rows_that_the_lake_holds_beyond_the_recovery_point_are_left_out(
+    killed_at: int, tapes: Callable[..., Any], run_once: Callable[..., Any], spiketape: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Killed after the lake's commit and before the engine's: at the first recovery point, and at a later one."""
+    tape, out = tapes(), tmp_path / "run"
+    options = ("replay", str(tape.path), "--out", str(out), "--epoch-s", "0", "--batch-ticks", "30000", "--no-report", "--json")
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.runs.killed_in_snapshot", *options],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "KILLED_AT": str(killed_at)},
+        capture_output=True,
+        check=False,
+        timeout=240,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = json.loads(spiketape(*options).stdout)
+    ahead = [
+        n["lake_ahead_rows"]
+        for line in (out / "recovery" / "attempts.jsonl").read_text().splitlines()
+        if "lake_ahead_rows" in (n := json.loads(line))
+    ]
+    assert run["rows_skipped_by_token"] > 0
+    assert ahead == ([run["rows_skipped_by_token"]] if killed_at > 1 else []), "told where there was a recovery point to be ahead of"
+    assert run["output_hash"] == run_once(tape).run["output_hash"]
+    assert verify(out).problems == []
+
+
+def test_a_start_counts_as_resumed_where_its_slice_is_above_the_firsts() -> None:
+    notes = [
+        {"rows": 0, "slice": 5},
+        {"lake_ahead_rows": 3},
+        {"rows": 2000, "slice": 5},
+        {"rows": 4000, "slice": 9},
+        {"rows": 0, "slice": 5},
+    ]
+    assert resumed_in(notes) == 1
+    assert resumed_in([]) == 0
 
 
 def test_a_report_with_another_hash_or_few_resumes_is_not_ok() -> None:

@@ -23,9 +23,14 @@ def is_valid(r, g):
 
 
 @pytest.mark.parametrize("rule", ["queue", "touch", "trade_through"])
-@pytest.mark.parametrize("seed", range(8))
-def test_passive_volume_never_exceeds_what_the_tape_supports(made_up, fills, seed, rule):
-    f = made_up(100 + seed, SLICES, fill_rule=rule)
+def test_passive_volume_never_exceeds_what_the_tape_supports(made_up, fills, rule):
+    """Of the strictest rule few of these markets have any fill, so all of them together must have some."""
+    checked = [checked_volume(made_up(100 + seed, SLICES, fill_rule=rule)) for seed in range(8)]
+    assert sum(c > 0 for c in checked) >= (1 if rule == "trade_through" else 8), checked
+
+
+def checked_volume(f):
+    """The volume of a market's passive fills, each instant of it held against what the tape supports then."""
     r = f.run(SLICES)
     maker = r[(r["kind"] == ReportKind.FILL) & (r["liquidity"] == 1)]
     checked = 0
@@ -41,7 +46,7 @@ def test_passive_volume_never_exceeds_what_the_tape_supports(made_up, fills, see
                     filled = int(own[(own["ts_ns"] == ts) & (own["side"] == side)]["quantity"].sum())
                     assert filled <= prints + quotes
                     checked += filled
-    assert checked > 0 or rule == "trade_through"
+    return checked
 
 
 @pytest.mark.parametrize("seed", range(12))
