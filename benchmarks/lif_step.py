@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -66,12 +67,19 @@ def ns_per_step(neurons: int, often: int) -> float:
 def peer_ns_per_step(steps: Callable[..., int], neurons: int, often: int) -> float:
     """The same of a peer (lif_peers.Steps)."""
     state = population_of(neurons, seed=1)
-    decay = exp64(-PARAMETERS.dt_ms / PARAMETERS.tau_m_ms)
-    numbers = (decay, PARAMETERS.drive_mv * (1 - decay), PARAMETERS.threshold_mv, PARAMETERS.reset_mv)
-    held = np.int8(round(PARAMETERS.refractory_ms / PARAMETERS.dt_ms) + 1)
+    arguments = peer_arguments(state, often)
     began = time.thread_time_ns()
-    steps(state.v, state.pending, state.refractory, state.spikes, state.size, *map(np.float32, numbers), held, np.int64(often))
+    steps(*arguments)
     return (time.thread_time_ns() - began) / (often * state.size)
+
+
+def peer_arguments(state: LifState, often: int) -> tuple[Any, ...]:
+    """What a peer is called with for `often` steps of a population with PARAMETERS."""
+    p = PARAMETERS
+    decay = exp64(-p.dt_ms / p.tau_m_ms)
+    numbers = map(np.float32, (decay, p.drive_mv * (1 - decay), p.threshold_mv, p.reset_mv))
+    held = np.int8(round(p.refractory_ms / p.dt_ms) + 1)
+    return state.v, state.pending, state.refractory, state.spikes, state.size, *numbers, held, np.int64(often)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
     fired = sum(int(stage.step(stage.start(), x)[1].hidden_spikes.sum()) for stage, x in stepping) / ticks
     note = (
         f"{ticks:,} ticks of 16 symbols, {spikes:.1f} input and {fired:.1f} hidden spikes each, thread CPU time; goal for any network "
-        "up to 256 hidden: under 1000. snnTorch, Norse and NEST are not installed; GOALS, from another machine: 195, 160 and 19 us"
+        "up to 256 hidden: under 1000. Not measured: snnTorch and Norse (torch brings gigabytes of CUDA), NEST (no call for one tick); "
+        "GOALS, from another machine: 195, 160 and 19 us"
     )
     return {NAME: figure(runs, "ns per tick", "under", GOAL_NS, note, "the same network in NumPy", statistics.median(peer_ns))}
 

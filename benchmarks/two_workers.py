@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from benchmarks.figure import Figure, figure
-from benchmarks.lif_step import population_of, step_often
+from benchmarks.lif_step import PARAMETERS, population_of
 from benchmarks.place import simulated, workplace
 from benchmarks.replaying import replay_once
 from benchmarks.run import main
+from operators.spiking.lif import LifPopulation
 
 NAME = "two_workers"
 GOAL = 1.7
@@ -53,12 +52,13 @@ def measure(say: Callable[[str], None]) -> dict[str, Figure]:
 def thread_speed_up(steps: int = KERNEL_STEPS) -> float:
     """How much faster two plain threads do two equal pieces of compiled work than one thread does both."""
     pieces = [population_of(KERNEL_NEURONS, seed) for seed in (1, 2)]
-    work = [threading.Thread(target=step_often, args=(*p, np.int64(steps))) for p in pieces]
+    population = LifPopulation(PARAMETERS)
+    work = [threading.Thread(target=population.run, args=(p, steps)) for p in pieces]
     for p in pieces:
-        step_often(*p, np.int64(1))
+        population.run(p, 1)
     began = time.perf_counter()
     for p in pieces:
-        step_often(*p, np.int64(steps))
+        population.run(p, steps)
     alone = time.perf_counter() - began
     began = time.perf_counter()
     for w in work:

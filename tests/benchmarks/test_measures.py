@@ -15,6 +15,7 @@ from benchmarks.memory_growth import LoopedTape, least_by_pass, slopes
 from benchmarks.spikes import spike_ranges
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
+from operators.spiking.lif import LifPopulation
 
 STEPS = 300
 
@@ -29,12 +30,13 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_lif_peers_do_the_same_work() -> None:
     """Same spikes in all, same potentials after many steps: what is compared is the same loop."""
     found = c_steps()
-    loops = [lif_step.step_often, numpy_steps, *([found[1]] if found else [])]
-    ends = []
-    for loop in loops:
-        arguments = lif_step.population_of(1_000, seed=7)
-        count = loop(*arguments, np.int64(STEPS))
-        ends.append((int(count), arguments[0].copy(), arguments[2].copy()))
+    state = lif_step.population_of(1_000, seed=7)
+    fired = LifPopulation(lif_step.PARAMETERS).run(state, STEPS)
+    ends = [(int(fired.sum()), state.v, state.refractory)]
+    for loop in (numpy_steps, *([found[1]] if found else [])):
+        state = lif_step.population_of(1_000, seed=7)
+        count = loop(*lif_step.peer_arguments(state, STEPS))
+        ends.append((int(count), state.v, state.refractory))
     assert ends[0][0] > 1_000  # more than one spike a neuron: reset and refractory time were at work
     for count, v, refractory in ends[1:]:
         assert count == ends[0][0]
