@@ -145,10 +145,10 @@ def _split(targets: Targets, split_ns: int) -> tuple[Targets, Targets]:
 def _by_halves(data: Prepared, targets: Targets, side: Ints, seed: int) -> dict[str, Voice]:
     """Those that learn, each side judged by what learned on the other one; labels that reach over the border teach nothing."""
     border = _middle(targets, 0.5) if side.size else 0
-    apart = np.abs(targets.ts_ns - border) > REACH_NS
+    apart = (targets.ts_ns > border + REACH_NS, targets.ts_ns < border - REACH_NS)
     taught = []
     for judged in (0, 1):
-        other = targets.part((side != judged) & apart)
+        other = targets.part((side != judged) & apart[judged])
         split_ns = _middle(other, LEARN_PART) if other.symbol.size else 0
         taught.append(learned(data, *_split(other, split_ns), seed, PER_SPELL, MOST_EXAMPLES))
     voices = {}
