@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from flows.cli.app import app
 from flows.signals import parsed_partitions
 from infra.local.influx_build import VERSION as INFLUX_VERSION
 from infra.local.kafka_build import VERSION as KAFKA_VERSION
+from infra.local.ports import free_port
 from schemas.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,14 @@ def test_all_parts_of_the_system_are_there() -> None:
 def test_service_is_watched_and_started_again(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"]["test"][0] == "CMD"
-    assert service["restart"] == "unless-stopped" or service["restart"].startswith("on-failure")
+    assert service["restart"] == "unless-stopped", "after the engine was away it does not start again what has another policy"
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flow_stays_where_starting_again_is_of_no_use(name: str) -> None:
+    command, *options = FLOWS[name]["entrypoint"]
+    assert f"COPY {FLOW_SH.relative_to(ROOT)} /usr/local/bin/{command}\n" in DOCKERFILE
+    assert options == ["--stay"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -175,18 +184,51 @@ def stand_in(tmp_path: Path) -> dict[str, str]:
         "trap 'echo drained; exit 143' TERM\necho waits\nwhile :; do sleep 0.05; done\n"
     )
     script.chmod(0o755)
-    return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
 
 
-@pytest.mark.parametrize(("code", "told"), [(0, 0), (1, 1), (2, 0), (3, 3), (4, 0), (5, 0), (6, 6)])
-def test_container_is_started_again_only_where_that_can_help(stand_in: dict[str, str], code: int, told: int) -> None:
-    ended = subprocess.run([FLOW_SH, str(code)], env=stand_in, capture_output=True, text=True, check=False)
-    assert ended.returncode == told
-    assert (f"exit code {code}" in ended.stderr) == (code in (2, 4, 5))
+@pytest.mark.parametrize("code", range(7))
+def test_exit_code_is_that_of_the_command(stand_in: dict[str, str], code: int) -> None:
+    assert subprocess.run([FLOW_SH, str(code)], env=stand_in, capture_output=True, text=True, check=False).returncode == code
+
+
+@pytest.mark.parametrize("code", [1, 3, 6])
+def test_container_ends_where_starting_again_can_help(stand_in: dict[str, str], code: int) -> None:
+    ended = subprocess.run([FLOW_SH, "--stay", str(code)], env=stand_in, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+
+
+@pytest.mark.parametrize("code", [0, 2, 4, 5])
+def test_container_stays_where_starting_again_is_of_no_use_until_it_is_stopped(stand_in: dict[str, str], code: int) -> None:
+    over = Path(stand_in["TMPDIR"], "over")
+    container = subprocess.Popen([FLOW_SH, "--stay", str(code)], env=stand_in, stderr=subprocess.PIPE, text=True)
+    assert container.stderr is not None
+    if code == 0:
+        while not over.exists():
+            time.sleep(0.01)
+    else:
+        assert f"exit code {code}" in container.stderr.readline()
+    with pytest.raises(subprocess.TimeoutExpired):
+        container.wait(0.5)
+    assert over.exists() == (code == 0)
+    container.send_signal(signal.SIGTERM)
+    assert container.wait() == code
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("over", [False, True])
+def test_container_is_healthy_while_its_flow_answers_and_when_its_stream_is_over(name: str, over: bool, tmp_path: Path) -> None:
+    _, *check = FLOWS[name]["healthcheck"]["test"]
+    assert "'/tmp/over'" in check[-1]
+    if over:
+        (tmp_path / "over").touch()
+    here = check[-1].replace("/tmp", str(tmp_path)).replace(":9464", f":{free_port()}")
+    asked = subprocess.run([*check[:-1], here], capture_output=True, check=False)
+    assert (asked.returncode == 0) == over
 
 
 def test_sigterm_of_the_engine_drains_the_flow(stand_in: dict[str, str]) -> None:
-    container = subprocess.Popen([FLOW_SH, "wait"], env=stand_in, stdout=subprocess.PIPE, text=True)
+    container = subprocess.Popen([FLOW_SH, "--stay", "wait"], env=stand_in, stdout=subprocess.PIPE, text=True)
     assert container.stdout is not None
     assert container.stdout.readline() == "waits\n"
     container.send_signal(signal.SIGTERM)
