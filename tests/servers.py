@@ -33,8 +33,9 @@ KAFKA_CONTAINER = {
     "KAFKA_PROCESS_ROLES": "broker,controller",
     "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
     "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-    "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
-    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "KAFKA_LISTENERS": "INSIDE://:19092,OUTSIDE://:9092,CONTROLLER://:9093",
+    "KAFKA_INTER_BROKER_LISTENER_NAME": "INSIDE",
+    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "KAFKA_LOG_DIRS": "/var/lib/kafka/data",
     "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
     "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
@@ -150,7 +151,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """One broker for the whole run: give topics and transactional ids names of your own."""
     if image := images_there().get("kafka"):
         port = free_port()
-        with _container(image, KAFKA_CONTAINER | {"KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://localhost:{port}"}, {9092: port}):
+        # a broker asks itself about transactions: inside of its container it cannot reach the port that is published
+        told = {"KAFKA_ADVERTISED_LISTENERS": f"INSIDE://localhost:19092,OUTSIDE://localhost:{port}"}
+        with _container(image, KAFKA_CONTAINER | told, {9092: port}):
             server = InContainer(bootstrap=f"localhost:{port}")
             _await(server.bootstrap)
             yield server
