@@ -100,21 +100,21 @@ def outage_trial(
         trading = d.add("trading", *d.flow("trading", str(out)), "--sink", "kafka,influx", *settings)
         trading.start()
         try:
-            _until(trading, lambda told: told["standing"] == "moving" and _fine(told, "influx"))
+            trading.until(lambda told: told["standing"] == "moving" and _fine(told, "influx"), WITHIN_S)
             kafka.kill()
             gone = time.monotonic()
-            report.broker_said = _said(_until(trading, lambda told: bool(_said(told, "kafka"))), "kafka")
+            report.broker_said = _said(trading.until(lambda told: bool(_said(told, "kafka")), WITHIN_S), "kafka")
             say(f"the broker is away: {report.broker_said}")
             time.sleep(max(0.0, broker_s - (time.monotonic() - gone)))
             report.broker_away_s = round(time.monotonic() - gone, 1)
             back = time.monotonic()
             kafka.start()
-            _until(trading, lambda told: told["ready"] and told["standing"] == "moving")
+            trading.until(lambda told: told["ready"] and told["standing"] == "moving", WITHIN_S)
             report.broker_back_s = round(time.monotonic() - back, 1)
             say(f"it is back, and everything moves after {report.broker_back_s} s")
             influx.kill()
             gone = time.monotonic()
-            report.influx_said = _said(_until(trading, lambda told: bool(_said(told, "influx"))), "influx")
+            report.influx_said = _said(trading.until(lambda told: bool(_said(told, "influx")), WITHIN_S), "influx")
             say(f"InfluxDB is away: {report.influx_said}")
             while report.spool_mb < spool_mb and d.members["produce"].running:
                 time.sleep(LOOK_S)
@@ -123,7 +123,7 @@ def outage_trial(
             say(f"{report.spool_mb} MiB wait in the spool after {report.influx_away_s} s")
             back = time.monotonic()
             influx.start()
-            _until(trading, lambda told: told["ready"])
+            trading.until(lambda told: told["ready"], WITHIN_S)
             while trading.running and _spool_bytes(trading) > SENT_PART * report.spool_mb * 2**20:
                 if time.monotonic() - back > WITHIN_S:
                     msg = f"the spool is not sent {WITHIN_S:.0f} s after InfluxDB is back: {_spool_bytes(trading):,.0f} bytes wait"
@@ -136,9 +136,9 @@ def outage_trial(
             if d.members["produce"].running:
                 d.members["produce"].end(signal.SIGKILL)
                 d.add_producer(None).start()  # the rest as fast as possible
-            report.busy_said = _said(_until(trading, lambda told: bool(_said(told, "influx:"))), "influx:")
+            report.busy_said = _said(trading.until(lambda told: bool(_said(told, "influx:")), WITHIN_S), "influx:")
             say(f"InfluxDB is busy: {report.busy_said}")
-            full = _until(trading, lambda told: bool(_said(told, "influx-spool")) or _over(told))
+            full = trading.until(lambda told: bool(_said(told, "influx-spool")) or _over(told), WITHIN_S)
             report.full_said = _said(full, "influx-spool")
             report.full_mb = round(_spool_bytes(trading) / 2**20, 2)
             say(f"{report.full_mb} MiB wait: {report.full_said}")
@@ -159,22 +159,6 @@ def outage_trial(
     return report
 
 
-def _until(member: Member, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Asks /ready until it says so. RuntimeError where that takes too long or the process has ended."""
-    until = time.monotonic() + WITHIN_S
-    while time.monotonic() < until and (member.running or member.process is None):
-        told = asked(_run_of(member), "ready")[1]
-        if told and there(json.loads(told)):
-            return dict(json.loads(told))
-        time.sleep(LOOK_S)
-    msg = f"{member.name} did not come to it: {member.last_words()}"
-    raise RuntimeError(msg)
-
-
-def _run_of(member: Member) -> Path:
-    return Path(member.arguments[member.arguments.index("--out") + 1])
-
-
 def _over(told: dict[str, Any]) -> bool:
     """Whether the stream has ended, so that nothing more comes into the spool."""
     return any("the flow has ended" in reason for reason in told["reasons"])
@@ -191,7 +175,7 @@ def _said(told: dict[str, Any], component: str) -> str:
 
 
 def _spool_bytes(member: Member) -> float:
-    lines = asked(_run_of(member), "metrics")[1].splitlines()
+    lines = asked(member.run, "metrics")[1].splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("spiketape_spool_bytes"))
 
 

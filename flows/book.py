@@ -103,7 +103,7 @@ def wire(process: Process, options: Options) -> Wired:
     live.awaited = lambda: awaited(accounts[settings.account.id].state) if accounts else None
     decided = book("book", slices.trues, reports.trues, control, settings.account.id, shards, book_of, credit, meters, accounts)
     results = op.map("noted", decided, lambda item: decided_noted(live, item))
-    outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES)
+    outlets = Outlets(process, instruments, options.sinks, ACCOUNT_TABLES, turns_at_once=True)
     outlets.connect(results, slices.trues, [slices.falses, reports.falses])
     steps = {
         f"{NAME}.topics": JoinedSource.version,

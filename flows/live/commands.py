@@ -18,7 +18,6 @@ from operators.sources.kafka.operator import KafkaSource
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.live import Live
 from schemas.control import Command, ControlLog
-from schemas.errors import BrokerError
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
 from schemas.ticks import END
@@ -41,11 +40,11 @@ def committed(process: Process, instruments: InstrumentList, sink: str) -> Commi
     Taking over is a commit of its own, a token with another name: an instance that only loses its id without one takes that for the
     broker's doing, and takes it back.
 
-    Raises BrokerError where the broker does not answer for too long, or a drain was asked meanwhile.
+    Raises BrokerError where the broker does not answer for too long, DrainedError where an end was asked meanwhile.
     """
     settings = process.settings
     name = f"{settings.deployment}.{sink}"
-    transactions = Transactions(settings, name, identity_of(settings, instruments), frozenset(), process.live)
+    transactions = Transactions(settings, name, identity_of(settings, instruments), frozenset(), process.live, process.drain)
     try:
         token = transactions.start()
         transactions.put([], token)
@@ -54,8 +53,8 @@ def committed(process: Process, instruments: InstrumentList, sink: str) -> Commi
         transactions.end()
     lines = waited(settings.kafka, process.live, process.drain, lambda: audit_lines(settings))
     if lines is None:
-        msg = "drained before the broker told which control messages were accepted"
-        raise BrokerError(msg)
+        msg = "asked to end before the broker told which control messages were accepted"
+        raise process.drain.left(msg)
     decided = token.slices.get(REQUESTS, 0)
     return Committed(min(decided, END), ControlLog.of_lines(lines, f"topic {settings.kafka.topic(AUDIT)}"))
 

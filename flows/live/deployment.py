@@ -71,6 +71,11 @@ class Member:
         return code
 
     @property
+    def run(self) -> Path:
+        """The run folder of a flow."""
+        return Path(self.arguments[self.arguments.index("--out") + 1])
+
+    @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
@@ -83,13 +88,24 @@ class Member:
         """Whether the flow in this process has begun to run; at once for what is no flow."""
         if "--out" not in self.arguments or self.process is None:
             return True
-        return any(start["pid"] == self.process.pid for start in starts_in(Path(self.arguments[self.arguments.index("--out") + 1])))
+        return any(start["pid"] == self.process.pid for start in starts_in(self.run))
 
     def await_begin(self, within_s: float = LONGEST_DRAIN_S) -> None:
         """Waits until it has begun or ended."""
         until = time.monotonic() + within_s
         while self.running and not self.begun() and time.monotonic() < until:
             time.sleep(POLL_S)
+
+    def until(self, there: Callable[[dict[str, Any]], bool], within_s: float = LONGEST_DRAIN_S) -> dict[str, Any]:
+        """What /ready says as soon as `there` is so of it. RuntimeError where that takes too long or the process has ended."""
+        until = time.monotonic() + within_s
+        while time.monotonic() < until and self.running:
+            told = json.loads(asked(self.run, "ready")[1] or "{}")
+            if told and there(told):
+                return dict(told)
+            time.sleep(POLL_S)
+        msg = f"{self.name} did not come to it: {self.last_words()}"
+        raise RuntimeError(msg)
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -171,8 +187,8 @@ class Deployment:
         """The flows, with a signals process for each list of partitions."""
         for listed in partitions:
             self.add_signals(listed, self.folder / f"signals-{listed}")
-        self.add("venue", *self.flow("venue", "venue"), "--set", "kafka.transaction_ms=0")
-        self.add("book", *self.flow("book", "book"), "--set", "kafka.transaction_ms=0", "--sink", self.sinks)
+        self.add("venue", *self.flow("venue", "venue"))
+        self.add("book", *self.flow("book", "book"), "--sink", self.sinks)
 
     def add_signals(self, partitions: str, out: Path) -> Member:
         """A signals process."""
@@ -218,7 +234,7 @@ class Deployment:
             if member.running:
                 member.end(signal.SIGTERM)
         self._moves += 1
-        sources = [part for m in old.values() for part in ("--from", m.arguments[m.arguments.index("--out") + 1])]
+        sources = [part for m in old.values() for part in ("--from", str(m.run))]
         new = {listed: self.folder / f"signals-{listed}-{self._moves}" for listed in partitions}
         targets = [part for listed, out in new.items() for part in ("--to", f"{out}={listed}")]
         self.call("rescale", *sources, *targets)

@@ -38,9 +38,20 @@ CHOICES: Final = (KAFKA, INFLUX, LAKE)
 
 
 class Outlets:
-    """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all."""
+    """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all.
 
-    def __init__(self, process: Process, instruments: InstrumentList, chosen: Iterable[str], tables: Iterable[str] | None = None) -> None:
+    `turns_at_once`: whether a venue that is another process waits for each turn.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        instruments: InstrumentList,
+        chosen: Iterable[str],
+        tables: Iterable[str] | None = None,
+        *,
+        turns_at_once: bool = False,
+    ) -> None:
         settings, live, folder = process.settings, process.live, process.folder
         chosen = frozenset(chosen)
         if KAFKA not in chosen:
@@ -55,7 +66,16 @@ class Outlets:
             return Lake(folder.lake, instruments, settings, codebook())
 
         refusals = None if self._influx is None else DeadLetterQueue(folder.path / SPOOL / DEAD_LETTERS)
-        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live, refusals=refusals)
+        self._kafka_sink = KafkaSink(
+            settings,
+            instruments,
+            "rows",
+            tables=tables,
+            live=live,
+            refusals=refusals,
+            drain=process.drain,
+            turns_at_once=turns_at_once,
+        )
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
         self._influx_sink = (
             None if self._influx is None else InfluxSink(writer_of(settings, instruments, folder, process.drain, live), self._influx)

@@ -1,11 +1,12 @@
 """One long-running process: its run folder and lock, recovery, logs, health, watchdog and drain around a dataflow.
 
 1. The run folder is locked: a second process in it is refused (exit code 3).
-2. The recovery store must fit the flow's steps and state versions (exit code 5).
-3. The flow runs. SIGTERM and SIGINT drain it: sources end after their batch, everything on its way is committed, the snapshot is exact,
-   exit code 143 or 130; where it has to wait for room in the spool, it is left as its last epoch was. A newer instance of the same
-   identity fences this one (exit code 4); a stall ends it (exit code 6).
-4. Whatever happened, starting the same command again goes on where the last epoch ended. Where the stream came to its end and every
+2. Logs, health, metrics and watchdog are there; from here on SIGTERM and SIGINT drain, also while the broker is waited for.
+3. The flow is wired, for which the broker is asked. The recovery store must fit its steps and state versions (exit code 5).
+4. The flow runs. A drain: sources end after their batch, everything on its way is committed, the snapshot is exact, exit code 143 or 130;
+   where the broker is away or the spool has no room, the flow is left as its last epoch was. A newer instance of the same identity
+   fences this one (exit code 4); a stall ends it (exit code 6).
+5. Whatever happened, starting the same command again goes on where the last epoch ended. Where the stream came to its end and every
    sink has everything, run.json is written, and starting again only says so.
 """
 
@@ -105,24 +106,28 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             log.info("ended before: this stream is over; --fresh or another deployment begins anew", run_folder=str(folder.path))
             return Ended(folder.read_run() or {}, None)
         folder.write_settings(settings.model_dump(mode="json"))
-        with process.drain.on_signals():
-            wired = wire(process)
+        about = {"flow": process.name, "deployment": settings.deployment, "out": str(folder.path), "start": start}
+        with process.drain.on_signals(), _told(log), watched(live, settings, process.name, folder.path):
+            log.info("starting", run_folder=str(folder.path))
+            try:
+                wired = wire(process)
+            except DrainedError as e:
+                log.info("drained", why=str(e))
+                return Ended({**about, "resumed": False, "ended": False, "ticks": 0}, process.drain.signal or signal.SIGTERM)
             with quiet_engine(folder.path):
                 recovery, resumed = opened(folder.recovery, wired.steps)
             live.restarts, live.epoch_s = _noted(folder, start, resumed), epoch_s
-            log.info("started", run_folder=str(folder.path), resumed=resumed, setup_s=round(time.monotonic() - began, 3))
+            log.info("started", resumed=resumed, setup_s=round(time.monotonic() - began, 3))
             keep_old_objects()
             cpu, wall = time.process_time(), time.monotonic()
-            with watched(live, settings, process.name, folder.path), _told(log):
-                try:
-                    with quiet_engine(folder.path):
-                        cli_main(wired.flow, workers_per_process=1, epoch_interval=timedelta(seconds=epoch_s), recovery_config=recovery)
-                except DrainedError as e:
-                    log.warning("left as the last epoch was", why=str(e))
-                    whole = False
-                else:
-                    live.epochs_over()
-                    whole = wired.settle() and wired.finished()
+            try:
+                with quiet_engine(folder.path):
+                    cli_main(wired.flow, workers_per_process=1, epoch_interval=timedelta(seconds=epoch_s), recovery_config=recovery)
+                live.epochs_over()
+                whole = wired.settle() and wired.finished()
+            except DrainedError as e:
+                log.warning("left as the last epoch was", why=str(e))
+                whole = False
         with quiet_engine(folder.path):
             confirm(folder.recovery, wired.steps)
         drained_by = None if whole else process.drain.signal or signal.SIGTERM
@@ -133,10 +138,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             "stages": {name: {"cpu_s": round(m["cpu_s"], 4), "items": m["items"]} for name, m in process.meters.by_step().items()},
         }
         summary = {
-            "flow": process.name,
-            "deployment": settings.deployment,
-            "out": str(folder.path),
-            "start": start,
+            **about,
             "resumed": resumed,
             "ended": whole,
             "ticks": live.ticks,

@@ -11,7 +11,7 @@ Book and venue wait for each other's turns (`Live.awaited`); that is no excuse, 
 other for ever. Such a process says what it waits for, and ends like any other that stands still.
 
 Otherwise `health.stall_s` seconds without progress are a stall, and so is an epoch that lasts that much longer than it should (the worker
-hangs).
+hangs). A process is watched from before it has reached its broker: a start that hangs with everything reached is a stall too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CONTROL: Final = "control"
 STALL_EXIT: Final = 6
 """Exit code of a process that the watchdog ended."""
 FIRST_S: Final = 300.0
-"""So long after its start a process that has done no slice yet is not stalled: the kernels of a new release are being compiled."""
+"""So long after its start, or after what it needs was away, a process that has done no slice yet is not stalled: the kernels of a new
+release are being compiled."""
 LOOKS: Final = 10
 """How often the watchdog looks in `stall_s`, and at least once a second."""
 
@@ -103,6 +104,8 @@ class Progress:
         if self._stall_s and still_s > self._stall_s and not self._first(now):
             unread = sum(dict(live.lag_messages).values())
             why = f"nothing has moved past slice {at} for {still_s:.0f} s, with {unread} messages to read and marks up to slice {low}"
+            if not _known(live):
+                why = f"the start hangs: nothing is being read {still_s:.0f} s after all that is needed was reached"
             return Finding(Standing.STALLED, (why, awaited) if awaited else (why,), still_s)
         if self._at is None:
             return Finding(Standing.STARTING, ("no slice is done yet",), still_s)
@@ -111,7 +114,7 @@ class Progress:
         return Finding(Standing.MOVING, (), still_s)
 
     def _first(self, now_s: float) -> bool:
-        return self._live.done_slice is None and now_s - self._live.began_s < FIRST_S
+        return self._live.done_slice is None and now_s - max(self._live.began_s, self._away_s) < FIRST_S
 
 
 def reached(live: Live) -> tuple[int | None, int | None]:
@@ -148,7 +151,7 @@ def _no_input(live: Live, at: int | None, low: int | None, *, turns_excuse: bool
     holding = sorted((turns if all_read else turns | behind) & live.waiting_for.copy())
     if holding:
         return (f"silent: partition{'s' if len(holding) > 1 else ''} {', '.join(holding)}",)
-    if not all_read and not sum(live.lag_messages.copy().values()):
+    if known and not all_read and not sum(live.lag_messages.copy().values()):
         return ("nothing to read",)
     return ()
 

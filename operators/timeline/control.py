@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from operators.timeline.aligner import NOTHING_SENT
+from schemas.errors import DrainedError
 
 
 class Drain:
@@ -29,6 +30,10 @@ class Drain:
     @property
     def asked(self) -> bool:
         return self._asked.is_set()
+
+    def left(self, message: str) -> DrainedError:
+        """The error of whoever waits for something outside and gives up because an end was asked."""
+        return DrainedError(message, self.signal or signal.SIGTERM)
 
     @contextmanager
     def on_signals(self) -> Iterator[Drain]:

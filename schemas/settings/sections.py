@@ -162,7 +162,10 @@ class KafkaSettings(Section):
         {}, description="any setting of librdkafka by its own name, such as `security.protocol` or `sasl.password`; never printed"
     )
     transaction_ms: int = Field(
-        50, ge=0, le=60_000, description="about this far apart are commits while messages keep coming; after a pause at once; 0: each write"
+        50,
+        ge=0,
+        le=60_000,
+        description="commits are about this far apart while messages come (0: each write), at once after a pause and for turns of book and venue",
     )
     transaction_rows: int = Field(1000, ge=1, le=100_000, description="messages in an open transaction after which it is committed")
     transaction_timeout_s: float = Field(

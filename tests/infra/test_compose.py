@@ -91,11 +91,6 @@ def test_command_of_a_flow_is_one_that_the_command_line_knows(name: str) -> None
     command.make_context(name, arguments)
 
 
-@pytest.mark.parametrize("name", ["book", "venue"])
-def test_who_waits_for_the_other_commits_each_turn_at_once(name: str) -> None:
-    assert "kafka.transaction_ms=0" in FLOWS[name]["command"]
-
-
 def test_every_partition_has_one_process() -> None:
     partitions = Settings().partitions
     lists = [s["command"][s["command"].index("--partitions") + 1] for s in FLOWS.values() if "--partitions" in s["command"]]

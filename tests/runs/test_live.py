@@ -62,7 +62,7 @@ def test_one_process_between_topics_says_what_the_replay_says(
 
 
 def test_processes_of_a_deployment_say_what_the_replay_says(deployed: Callable[..., Deployment], tape: Path, output_hash: str) -> None:
-    d = deployed(tape)
+    d = deployed(tape, settings=("kafka.transaction_ms=60000",))  # turns do not wait for it, or this would take an hour
     d.call("produce", str(tape))
     d.add_flows(("0-1", "2-3"))
     d.start()

@@ -1,4 +1,5 @@
-"""`signals` processes split and merged by command while ticks flow into a real broker: they say what one undisturbed process says."""
+"""`signals` processes split and merged by command while ticks flow into a real broker, and one that loses partitions while it runs:
+they say what one undisturbed process says."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from flows.live.deployment import asked, instruments_told
 from flows.savepoint import restore, save
+from operators.sinks.kafka import reading
 from operators.sources.tape import Tape
+from schemas.errors import FencedError
 from schemas.settings import load_settings
 from schemas.slice_wire import decode_slice_out
 from tests.conftest import ROOT
@@ -39,6 +42,7 @@ class Deployment:
         self.folder = folder
         self.prefix = prefix
         self._ends = ends
+        self.settings = load_settings(None, [f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix={prefix}"], {})
         self._env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -68,6 +72,12 @@ class Deployment:
                 return
             time.sleep(0.05)
         pytest.fail(f"{out} did not get to {ticks} ticks")
+
+    def produce_the_rest(self, producer: subprocess.Popen[str], tape: Tape) -> None:
+        """Ends a producer that plays the tape slowly, and produces what is left of it at once."""
+        producer.send_signal(signal.SIGTERM)
+        producer.wait(timeout=PATIENCE_S)
+        self.call("produce", tape.path)
 
     def _numbers(self, out: str) -> dict[str, float]:
         lines = [line for line in asked(self.folder / out, "metrics")[1].splitlines() if line.startswith("spiketape_")]
@@ -122,22 +132,45 @@ def slices_said(kafka: Kafka, d: Deployment) -> dict[int, dict[str, Any]]:
     return said
 
 
+def writers(d: Deployment) -> dict[str, list[str]]:
+    """By transactional id the parts of processes that wrote its token, by their random names, in turn."""
+    names: dict[str, list[str]] = {}
+    for message in reading.committed(d.settings, "tokens"):
+        name, before = json.loads(message.value())["instance"], names.setdefault(message.key().decode(), [])
+        if before[-1:] != [name]:
+            before.append(name)
+    return names
+
+
+@dataclass(frozen=True)
+class Said:
+    """Everything that an undisturbed process of all partitions has said of the tape."""
+
+    signals: dict[str, tuple[int, bytes]]
+    slices: dict[int, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(kafka: Kafka, tapes: Callable[..., Tape], tmp_path_factory: pytest.TempPathFactory) -> Said:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with ExitStack() as ends:
+        d = Deployment(kafka, folder, f"{folder.name}.", ends)
+        d.call("produce", tapes(TICKS).path)
+        d.call("run", "signals", "--out", "quiet")
+        return Said(signals_said(kafka, d), slices_said(kafka, d))
+
+
 def test_split_and_merged_while_ticks_flow_and_one_of_them_killed(
-    kafka: Kafka, deployment: Callable[[str], Deployment], tapes: Callable[..., Tape], tmp_path: Path
+    kafka: Kafka, deployment: Callable[[str], Deployment], tapes: Callable[..., Tape], tmp_path: Path, undisturbed: Said
 ) -> None:
     """One process; then two, of which one is killed and put back to a savepoint, and the other drained; then one, which goes on to the end.
 
     The tape is played slowly until the last of them starts, and then goes on at once.
     """
     tape = tapes(TICKS)
-    quiet = deployment("quiet")
-    quiet.call("produce", tape.path)
-    quiet.call("run", "signals", "--out", "quiet")
-
     d = deployment("moved")
     producer = d.start("produce", tape.path, "--speed", "2")
-    overrides = [f"kafka.bootstrap_servers={kafka.bootstrap}", f"kafka.topic_prefix={d.prefix}"]
-    assert instruments_told(load_settings(None, overrides, {}), PATIENCE_S)
+    assert instruments_told(d.settings, PATIENCE_S)
     one = d.start("run", "signals", "--out", "one", "--epoch-s", "0.2")
     d.in_the_middle("one", one)
     one.send_signal(signal.SIGTERM)
@@ -155,14 +188,39 @@ def test_split_and_merged_while_ticks_flow_and_one_of_them_killed(
     b.send_signal(signal.SIGTERM)
     assert b.wait(timeout=PATIENCE_S) == 128 + signal.SIGTERM
     assert producer.poll() is None, "the tape ended before the processes were moved: the test shows nothing"
-    producer.send_signal(signal.SIGTERM)
-    producer.wait(timeout=PATIENCE_S)
-    d.call("produce", tape.path)
+    d.produce_the_rest(producer, tape)
 
     told = json.loads(d.call("rescale", "--from", "a", "--from", "b", "--to", "two=0-3", "--json"))
     assert told["committed_before"] is False
     end = json.loads(d.call("run", "signals", "--out", "two", "--json"))
     assert end["resumed"] is True
     assert 0 < end["ticks"] < TICKS
-    assert signals_said(kafka, d) == signals_said(kafka, quiet)
-    assert slices_said(kafka, d) == slices_said(kafka, quiet)
+    assert signals_said(kafka, d) == undisturbed.signals
+    assert slices_said(kafka, d) == undisturbed.slices
+
+
+def test_a_process_that_runs_and_loses_some_partitions_to_another_one_is_fenced_and_writes_nothing_more(
+    kafka: Kafka, deployment: Callable[[str], Deployment], tapes: Callable[..., Tape], undisturbed: Said
+) -> None:
+    """Nobody has stopped it, and the partitions that it keeps are nobody else's: losing one ends it. A third takes up what it leaves."""
+    tape = tapes(TICKS)
+    d = deployment("lost")
+    producer = d.start("produce", tape.path, "--speed", "2")
+    assert instruments_told(d.settings, PATIENCE_S)
+    one = d.start("run", "signals", "--out", "one", "--epoch-s", "0.2")
+    d.in_the_middle("one", one)
+    a = d.start("run", "signals", "--partitions", "0-1", "--out", "a")
+    told = one.communicate(timeout=PATIENCE_S)[1]
+    assert one.returncode == FencedError.exit_code, told
+    assert "FencedError" in told
+    assert producer.poll() is None, "the tape ended before that: the test shows nothing"
+    b = d.start("run", "signals", "--partitions", "2-3", "--out", "b")
+    d.produce_the_rest(producer, tape)
+    for process in (a, b):
+        told = process.communicate(timeout=PATIENCE_S)[1]
+        assert process.returncode == 0, told
+    by_id = writers(d)
+    assert by_id.keys() == {f"spiketape.signals.{p}" for p in range(4)}
+    assert all(len(names) == len(set(names)) == 2 for names in by_id.values()), by_id
+    assert signals_said(kafka, d) == undisturbed.signals
+    assert slices_said(kafka, d) == undisturbed.slices

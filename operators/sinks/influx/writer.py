@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from operators.sinks.influx.seconds import SecondPoints
 from operators.sinks.influx.spool import NoRoomError, Spool
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import DrainedError
 from schemas.instruments import InstrumentList
 from schemas.ranges import SliceOut
 from schemas.refused_point import RefusedPoint
@@ -140,7 +138,7 @@ class Writer:
         self._room.failing(f"{e.why}: the flow waits")
         if self._drain.asked:
             msg = f"asked to end while the flow waits: {e.why}. Nothing is lost: the next start goes on from the last epoch"
-            raise DrainedError(msg, self._drain.signal or signal.SIGTERM) from e
+            raise self._drain.left(msg) from e
         self.spool.wait_for_change(LOOK_S)
 
     def secured(self) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from operators.sinks.kafka.outgoing import Item, Outgoing
 from operators.sinks.kafka.token import TOKEN_VERSION, Token, identity_of
 from operators.sinks.kafka.transactions import Transactions
+from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from operators.timeline.seal import sealed, unsealed
 from schemas.errors import StateMismatchError, UsageError
 from schemas.instruments import InstrumentList
+from schemas.order_wire import BookTurn, VenueTurn
 from schemas.refused_point import Refusals
 from schemas.settings import Settings
 from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, SYMBOL_TABLES, TOPIC_OF_TABLE
@@ -40,11 +42,14 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
     So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token.
     """
 
-    def __init__(self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str, refusals: Refusals | None) -> None:
+    def __init__(
+        self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str, refusals: Refusals | None, turns_at_once: bool
+    ) -> None:
         self._transactions = transactions
         self._outgoing = outgoing
         self._writes = live.write_s(name)
         self._refusals = refusals
+        self._turns_at_once = turns_at_once
 
     def write_batch(self, values: list[Item]) -> None:
         began_s = time.monotonic()
@@ -52,7 +57,8 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         if self._refusals is not None:
             records += self._outgoing.refused(self._refusals)
         if records:
-            self._transactions.put(records, self._outgoing.token)
+            at_once = self._turns_at_once and any(isinstance(v, BookTurn | VenueTurn) for v in values)
+            self._transactions.put(records, self._outgoing.token, at_once=at_once)
         self._writes.observe(time.monotonic() - began_s)
 
     def snapshot(self) -> bytes:
@@ -89,6 +95,9 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
     processes is given ACCOUNT_TABLES), one of the venue none. `refusals`: points that another sink could not place; they go to the dead
     letters with the next write, and those that come after the last one in `finish`, which must be called after the flow then.
 
+    `drain`: of the process; asked while the broker is away, what waits for the broker raises DrainedError. `turns_at_once`: whether another
+    process waits for each turn of the book or the venue; it is committed at once then, with all that was written before it.
+
     The part of an item is that of its key: a shard key (`s07`), `p<partition>` or `topic/<partition>`.
     """
 
@@ -103,6 +112,8 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         tables: Iterable[str] | None = None,
         live: Live | None = None,
         refusals: Refusals | None = None,
+        drain: Drain | None = None,
+        turns_at_once: bool = False,
     ) -> None:
         by_default = {"signals": SYMBOL_TABLES, "rows": frozenset(TOPIC_OF_TABLE), "venue": frozenset[str]()}[sink]
         self._settings = settings
@@ -111,6 +122,8 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         self._partitions = tuple(sorted(partitions))
         self._tables = by_default if tables is None else frozenset(tables)
         self._live = live or Live()
+        self._drain = drain
+        self._turns_at_once = turns_at_once
         self._identity = identity_of(settings, instruments)
         self._refusals = refusals
         self._parts: list[KafkaPart] = []
@@ -147,7 +160,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         """
         name = self.transactional_id(for_part)
         topics = frozenset({AUDIT, DEAD_LETTERS, _RANGES[self._sink], *(TOPIC_OF_TABLE[t] for t in self._tables)})
-        transactions = Transactions(self._settings, name, self._identity, topics, self._live)
+        transactions = Transactions(self._settings, name, self._identity, topics, self._live, self._drain)
         token = transactions.start()
         try:
             if resume_state is not None:
@@ -157,7 +170,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         except BaseException:
             transactions.end()
             raise
-        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals)
+        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, self._turns_at_once)
         self._parts.append(part)
         return part
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -19,6 +20,7 @@ from operators.sinks.kafka.client import FENCED, check_topics, last_value, outag
 from operators.sinks.kafka.outgoing import Record, too_large
 from operators.sinks.kafka.token import Token
 from operators.timeline.broker import cause_of, lacking, rights_named, said
+from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import FencedError, RefusedError, StateMismatchError
 from schemas.settings import Settings
@@ -30,6 +32,9 @@ MOST_WAITING_BYTES: Final = 64 << 20
 COMMIT_WAIT_S: Final = 3.0
 """A commit that takes longer is waited for further, but the process shows that the broker does not answer."""
 
+LOOK_S: Final = 0.2
+"""How often the flow's thread, while it waits, looks whether an end was asked."""
+
 _IDLE_S: Final = 1.0
 
 
@@ -39,12 +44,15 @@ class _Parcel(NamedTuple):
     records: list[Record]
     token: Token
     size: int
+    at_once: bool
 
 
 class Transactions:
     """The transactions of one part. `transactional_id`: `<deployment>.<sink>.<part>`; `identity`: of its token."""
 
-    def __init__(self, settings: Settings, transactional_id: str, identity: str, topics: frozenset[str], live: Live) -> None:
+    def __init__(
+        self, settings: Settings, transactional_id: str, identity: str, topics: frozenset[str], live: Live, drain: Drain | None = None
+    ) -> None:
         self._settings = settings
         self._kafka = settings.kafka
         self._id = transactional_id
@@ -52,6 +60,7 @@ class Transactions:
         self._instance = uuid4().hex
         self._topics = topics
         self._tokens = self._kafka.topic(TOKENS)
+        self._drain = drain or Drain()
         self._outage = outage_of(self._kafka, live)
         self._durations = live.transaction_s(transactional_id)
         self._producer: Producer
@@ -67,6 +76,7 @@ class Transactions:
         self._flush_asked = False
         self._busy = False
         self._ended = False
+        self._found: Token | None = None
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"kafka {transactional_id}", daemon=True)
 
@@ -74,28 +84,35 @@ class Transactions:
         """Takes the transactional id over and returns the token: what is in the topics, whatever became of a predecessor.
 
         Waits for a broker that is away. Raises RefusedError where topics are missing or hold the rows of another set-up, StateMismatchError
-        where the token is damaged, BrokerError where the broker does not answer for too long.
+        where the token is damaged, BrokerError where the broker does not answer for too long, DrainedError where an end is asked meanwhile.
         """
-        try:
-            token = self._take_over()
-        except BaseException:
-            self._release()
-            raise
-        self._committed = token.commit
         self._thread.start()
-        return replace(token, instance=self._instance)
+        try:
+            with self._changed:
+                self._wait(lambda: self._found is not None)
+        except BaseException:
+            self.end()
+            raise
+        assert self._found is not None
+        return replace(self._found, instance=self._instance)
 
-    def put(self, records: list[Record], token: Token) -> None:
-        """Hands messages over, with the token after them. Waits while too much is under way; raises what ended the thread."""
+    def put(self, records: list[Record], token: Token, *, at_once: bool = False) -> None:
+        """Hands messages over, with the token after them; `at_once`: to be committed without waiting for others.
+
+        Waits while too much is under way; raises as `flush` does.
+        """
         size = sum(len(r.value) for r in records)
         with self._changed:
             self._wait(lambda: self._waiting_bytes < MOST_WAITING_BYTES)
-            self._waiting.append(_Parcel(records, token.copy(), size))
+            self._waiting.append(_Parcel(records, token.copy(), size, at_once))
             self._waiting_bytes += size
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Returns when everything that was handed over is committed; raises what ended the thread."""
+        """Returns when everything that was handed over is committed; raises what ended the thread.
+
+        DrainedError where an end is asked while the broker is away: what is not committed then is said again after the next start.
+        """
         with self._changed:
             self._flush_asked = True
             self._changed.notify_all()
@@ -108,13 +125,21 @@ class Transactions:
             self._ended = True
             self._changed.notify_all()
 
-    def _wait(self, until: Any) -> None:
-        self._changed.wait_for(lambda: self._failure is not None or until())
+    def _wait(self, until: Callable[[], bool]) -> None:
+        while not self._changed.wait_for(lambda: self._failure is not None or until(), LOOK_S):
+            if self._drain.asked and (self._outage.away or self._found is None):
+                msg = f"{self._id}: asked to end while the broker is away. Nothing is lost: the next start goes on from the last epoch"
+                raise self._drain.left(msg)
         if self._failure is not None:
             raise self._failure
 
     def _run(self) -> None:
         try:
+            token = self._take_over()
+            with self._changed:
+                self._committed = token.commit
+                self._found = token
+                self._changed.notify_all()
             while (work := self._next_work()) is not None:
                 self._deliver(*work)
                 with self._changed:
@@ -141,7 +166,7 @@ class Transactions:
                         count += len(parcels[-1].records)
                         self._waiting_bytes -= parcels[-1].size
                     self._changed.notify_all()
-                    full = count >= self._kafka.transaction_rows
+                    full = count >= self._kafka.transaction_rows or any(p.at_once for p in parcels)
                     due = self._cadence.due_with_messages(now_s)
                     return parcels, full or due or (self._flush_asked and not self._waiting)
                 self._changed.wait(min(_IDLE_S, due_s) if self._open else begins_s if self._waiting else _IDLE_S)

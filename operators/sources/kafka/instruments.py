@@ -54,12 +54,13 @@ def published(settings: Settings, drain: Drain | None = None, live: Live | None 
     """The instruments of this deployment.
 
     TopicError where none were said yet, or where they were dealt to other shards or partitions, or cut into other slices, than these
-    settings say. Waits for a broker that is away; BrokerError after `kafka.outage_s`, or where a drain was asked meanwhile.
+    settings say. Waits for a broker that is away; BrokerError after `kafka.outage_s`, DrainedError where an end was asked meanwhile.
     """
-    there = waited(settings.kafka, live or Live(), drain or Drain(), lambda: (_read(settings),))
+    drain = drain or Drain()
+    there = waited(settings.kafka, live or Live(), drain, lambda: (_read(settings),))
     if there is None:
-        msg = f"drained before the broker at {settings.kafka.bootstrap_servers} told the instruments of {settings.deployment}"
-        raise BrokerError(msg)
+        msg = f"asked to end before the broker at {settings.kafka.bootstrap_servers} told the instruments of {settings.deployment}"
+        raise drain.left(msg)
     found: DeploymentList | None = there[0]
     if found is None:
         msg = (

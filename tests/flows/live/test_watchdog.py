@@ -251,6 +251,28 @@ def test_a_process_that_compiles_its_kernels_is_given_time_until_its_first_slice
     assert world.after(1) is Standing.STALLED
 
 
+def test_that_time_counts_from_when_the_broker_was_back() -> None:
+    world = World()
+    broker_away(world)
+    assert world.after(2 * FIRST_S) is Standing.WAITING
+    world.live.component("kafka").ok()
+    for p in (0, 1):
+        world.live.mark(p, 10)
+        world.live.lag(p, 5)
+    assert world.after(FIRST_S - 1) is Standing.MOVING
+    assert world.after(STALL_S + 2) is Standing.STALLED
+
+
+def test_a_start_that_hangs_with_everything_reached_is_a_stall_after_that_time() -> None:
+    world = World()
+    assert world.after(FIRST_S - 1) is Standing.STARTING
+    assert world.after(1) is Standing.STALLED
+    assert world.progress.look().why[0].startswith("the start hangs")
+    world.live.waiting(0)
+    assert world.after(STALL_S + 1) is Standing.STARTING
+    assert world.progress.look().why == ("silent: partition 0",)
+
+
 def test_after_its_first_slice_it_is_given_no_more_time_than_later() -> None:
     world = moving()
     assert world.now_s - world.live.began_s < 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 
 from operators.sinks.kafka.operator import KafkaPart
+from operators.timeline.control import Drain
 from operators.timeline.live import Live
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, DrainedError
 from schemas.order_wire import decode_book_turn
 from schemas.settings import Settings
 from tests.conftest import ROOT
@@ -187,3 +189,31 @@ def test_a_broker_that_freezes_is_waited_for(
     part.snapshot()
     assert live.component("kafka-sink").status == "ok"
     assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(10)]
+
+
+def test_asked_to_end_while_the_broker_is_away_a_part_waits_no_longer_and_loses_nothing(
+    on_own_broker: Callable[..., tuple[Any, Settings]], open_part: Callable[..., KafkaPart], made_rows: Any, topics_of: Callable[..., Any]
+) -> None:
+    """A drain by itself is no reason to give up: with a broker that answers, everything is committed first."""
+    broker, settings = on_own_broker("kafka.outage_s=600", "kafka.transaction_ms=60000")
+    drain = Drain()
+    part = open_part(settings, drain=drain)
+    drain.ask(signal.SIGINT)
+    part.write_batch([made_rows.rows("orders", "main", 0, 10)])
+    state = part.snapshot()
+    assert len(topics_of(settings).ids("orders")) == 10
+    broker.kill()
+    part.write_batch([made_rows.rows("orders", "main", 10, 10)])
+    with pytest.raises(DrainedError, match=r"rows\.main: asked to end while the broker is away") as told:
+        part.snapshot()
+    assert told.value.exit_code == 128 + signal.SIGINT
+    part.close()
+    asked_later = Drain()
+    threading.Timer(1.0, asked_later.ask).start()
+    with pytest.raises(DrainedError, match=r"rows\.main: asked to end"):
+        open_part(settings, resume=state, drain=asked_later)
+    broker.start()
+    again = open_part(settings, resume=state)
+    again.write_batch([made_rows.rows("orders", "main", 10, 15)])
+    again.snapshot()
+    assert topics_of(settings).ids("orders") == [f"spiketape/orders/main/{n}" for n in range(25)]

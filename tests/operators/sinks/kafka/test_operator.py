@@ -228,6 +228,23 @@ def test_an_open_transaction_is_committed_when_its_time_has_passed(
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(("sink", "turn", "topic"), [("rows", BookTurn, "requests"), ("venue", VenueTurn, "reports")])
+def test_a_turn_for_which_another_process_waits_is_committed_at_once_with_what_came_before_it(
+    deployment: Callable[..., Settings], open_part: Open, topics: Any, made_rows: Any, sink: str, turn: Any, topic: str
+) -> None:
+    part = open_part(deployment("kafka.transaction_ms=60000"), sink, turns_at_once=True)
+    before = [] if sink == "venue" else [made_rows.rows("orders", "main", 0, 5)]
+    part.write_batch([*before, Poison("ticks", 1, 11, "crc", "does not fit", b"x")])
+    while not topics.read("dead-letters", "read_uncommitted"):
+        time.sleep(0.05)
+    assert topics.read("dead-letters") == []
+    part.write_batch([turn(0, 5)])
+    while not topics.read(topic):
+        time.sleep(0.05)
+    assert len(topics.read("dead-letters")) == 1
+    assert len(topics.read("orders")) == 5 * len(before)
+
+
 def test_a_damaged_token_is_refused(deployment: Callable[..., Settings], open_part: Open, topics: Any, made_rows: Any) -> None:
     settings = deployment()
     part = open_part(settings)
