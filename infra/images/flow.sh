@@ -3,12 +3,16 @@
 # INFLUX_TOKEN_FILE: file of the token for InfluxDB, written by the service `setup`.
 # --stay, before the command: for a container that the engine starts again whenever it ends (restart: unless-stopped), so also after the
 # engine or its machine was away. Where starting again is of no use, it stays until it is stopped: 0 the stream is over, 2 wrong use, 4
-# fenced by a newer instance (two that start again would fence each other for ever), 5 state that does not fit. The log says which.
+# fenced by a newer instance (two that start again would fence each other for ever), 5 state that does not fit. The log says which. Commands
+# other than `run` end as ever.
 set -u
 over=${TMPDIR:-/tmp}/over # the stream is over: the container is well though nobody answers
 rm -f "$over"
 stay=
-[ "${1:-}" != --stay ] || { stay=1 && shift; }
+if [ "${1:-}" = --stay ]; then
+    shift
+    [ "${1:-}" != run ] || stay=1
+fi
 if [ -n "${INFLUX_TOKEN_FILE:-}" ]; then
     SPIKETAPE_INFLUX__TOKEN=$(cat "$INFLUX_TOKEN_FILE") || exit 1
     export SPIKETAPE_INFLUX__TOKEN

@@ -175,7 +175,7 @@ def stand_in(tmp_path: Path) -> dict[str, str]:
     """An environment in which `spiketape` is a script that ends with the code that it is given, or waits for SIGTERM and drains."""
     script = tmp_path / "spiketape"
     script.write_text(
-        '#!/bin/sh\n[ "$1" = wait ] || { echo "token=${SPIKETAPE_INFLUX__TOKEN:-none}"; exit "$1"; }\n'
+        '#!/bin/sh\n[ "$1" != run ] || shift\n[ "$1" = wait ] || { echo "token=${SPIKETAPE_INFLUX__TOKEN:-none}"; exit "$1"; }\n'
         "trap 'echo drained; exit 143' TERM\necho waits\nwhile :; do sleep 0.05; done\n"
     )
     script.chmod(0o755)
@@ -184,19 +184,20 @@ def stand_in(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("code", range(7))
 def test_exit_code_is_that_of_the_command(stand_in: dict[str, str], code: int) -> None:
-    assert subprocess.run([FLOW_SH, str(code)], env=stand_in, capture_output=True, text=True, check=False).returncode == code
+    for stay in ([], ["--stay"]):
+        assert subprocess.run([FLOW_SH, *stay, str(code)], env=stand_in, capture_output=True, text=True, check=False).returncode == code
 
 
 @pytest.mark.parametrize("code", [1, 3, 6])
 def test_container_ends_where_starting_again_can_help(stand_in: dict[str, str], code: int) -> None:
-    ended = subprocess.run([FLOW_SH, "--stay", str(code)], env=stand_in, capture_output=True, text=True, check=False)
+    ended = subprocess.run([FLOW_SH, "--stay", "run", str(code)], env=stand_in, capture_output=True, text=True, check=False)
     assert ended.returncode == code
 
 
 @pytest.mark.parametrize("code", [0, 2, 4, 5])
 def test_container_stays_where_starting_again_is_of_no_use_until_it_is_stopped(stand_in: dict[str, str], code: int) -> None:
     over = Path(stand_in["TMPDIR"], "over")
-    container = subprocess.Popen([FLOW_SH, "--stay", str(code)], env=stand_in, stderr=subprocess.PIPE, text=True)
+    container = subprocess.Popen([FLOW_SH, "--stay", "run", str(code)], env=stand_in, stderr=subprocess.PIPE, text=True)
     assert container.stderr is not None
     if code == 0:
         while not over.exists():
@@ -223,7 +224,7 @@ def test_container_is_healthy_while_its_flow_answers_and_when_its_stream_is_over
 
 
 def test_sigterm_of_the_engine_drains_the_flow(stand_in: dict[str, str]) -> None:
-    container = subprocess.Popen([FLOW_SH, "--stay", "wait"], env=stand_in, stdout=subprocess.PIPE, text=True)
+    container = subprocess.Popen([FLOW_SH, "--stay", "run", "wait"], env=stand_in, stdout=subprocess.PIPE, text=True)
     assert container.stdout is not None
     assert container.stdout.readline() == "waits\n"
     container.send_signal(signal.SIGTERM)
