@@ -64,13 +64,13 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
 def last_value(kafka: KafkaSettings, name: str, topic: str, key: bytes, *, settled: bool) -> bytes | None:
     """The value of the last committed message of a key in a topic with one partition. `name`: who reads, for the broker.
 
-    `settled`: waits for transactions of other producers that are open in front of it, at most until the broker gives them up; otherwise
-    what can be read now is taken. Raises KafkaException where the broker does not answer.
+    `settled`: waits for transactions of other producers that are open in front of it; otherwise what can be read now is taken. Raises
+    KafkaException where the broker does not answer or such a transaction stays open for longer than an answer may take: ask again.
     """
     common = {**kafka.client(), "group.id": name, "client.id": name, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
     end = _end(common, topic, kafka.answer_timeout_s)
     reader = made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
-    until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
+    until = time.monotonic() + kafka.answer_timeout_s
     value: bytes | None = None
     try:
         # asked first, so that it is connected when it begins to fetch: else it looks for the partition's leader half a second later

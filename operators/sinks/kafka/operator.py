@@ -127,6 +127,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         self._identity = identity_of(settings, instruments)
         self._refusals = refusals
         self._parts: list[KafkaPart] = []
+        self._begun: dict[str, Transactions] = {}
         if (sink == "signals") != bool(self._partitions):
             msg = f"the sink {sink}: expected partitions for signals and none for others, given {list(self._partitions)}"
             raise UsageError(msg)
@@ -159,8 +160,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         Raises StateMismatchError where Kafka holds less than the recovery store knows of, and what `Transactions.start` raises.
         """
         name = self.transactional_id(for_part)
-        topics = frozenset({AUDIT, DEAD_LETTERS, _RANGES[self._sink], *(TOPIC_OF_TABLE[t] for t in self._tables)})
-        transactions = Transactions(self._settings, name, self._identity, topics, self._live, self._drain)
+        transactions = self._transactions(for_part)
         token = transactions.start()
         try:
             if resume_state is not None:
@@ -173,6 +173,17 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, self._turns_at_once)
         self._parts.append(part)
         return part
+
+    def _transactions(self, part: str) -> Transactions:
+        """Those of one part. All parts begin to take over together: what a predecessor left open under the id of one holds back the
+        tokens of all, until that id is taken over."""
+        topics = frozenset({AUDIT, DEAD_LETTERS, _RANGES[self._sink], *(TOPIC_OF_TABLE[t] for t in self._tables)})
+        missing = [] if part in self._begun else [p for p in self.list_parts() if p not in self._begun]
+        for p in missing:
+            name = self.transactional_id(p)
+            self._begun[p] = Transactions(self._settings, name, self._identity, topics, self._live, self._drain)
+            self._begun[p].begin()
+        return self._begun.pop(part)
 
     def finish(self) -> None:
         """After a flow that has ended in order: commits what was refused since its last item. Raises what a part's writing raises."""

@@ -80,13 +80,18 @@ class Transactions:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"kafka {transactional_id}", daemon=True)
 
+    def begin(self) -> None:
+        """Begins to take the transactional id over; returns at once. What becomes of it is told by `start`."""
+        self._thread.start()
+
     def start(self) -> Token:
         """Takes the transactional id over and returns the token: what is in the topics, whatever became of a predecessor.
 
         Waits for a broker that is away. Raises RefusedError where topics are missing or hold the rows of another set-up, StateMismatchError
         where the token is damaged, BrokerError where the broker does not answer for too long, DrainedError where an end is asked meanwhile.
         """
-        self._thread.start()
+        if self._thread.ident is None:
+            self.begin()
         try:
             with self._changed:
                 self._wait(lambda: self._found is not None)

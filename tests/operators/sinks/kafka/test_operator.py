@@ -208,6 +208,21 @@ def test_parts_of_other_partitions_do_not_fence_each_other(deployment: Callable[
         part.snapshot()
 
 
+def test_what_a_dead_process_left_open_under_the_id_of_one_part_does_not_hold_back_the_tokens_of_its_others(
+    deployment: Callable[..., Settings], instruments: InstrumentList
+) -> None:
+    """It died between a token and its commit. The broker itself would give the transaction up after a quarter of an hour."""
+    settings = deployment("kafka.transaction_timeout_s=900", "kafka.answer_timeout_s=10", "kafka.outage_s=1")
+    dead = Producer({**settings.kafka.client(), "transactional.id": "spiketape.signals.2", "transaction.timeout.ms": 900_000})
+    dead.init_transactions(60)
+    dead.begin_transaction()
+    dead.produce(settings.kafka.topic("tokens"), b"{}", key="spiketape.signals.2")
+    assert dead.flush(60) == 0
+    sink = KafkaSink(settings, instruments, "signals", [0, 1, 2])
+    for part in [sink.build_part("sink", p, None) for p in sink.list_parts()]:
+        part.close()
+
+
 def test_an_open_transaction_is_never_seen(deployment: Callable[..., Settings], open_part: Open, topics: Any, made_rows: Any) -> None:
     part = open_part(deployment("kafka.transaction_ms=60000"))
     part.write_batch([made_rows.rows("orders", "main", 0, 50)])
