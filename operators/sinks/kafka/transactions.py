@@ -211,7 +211,7 @@ class Transactions:
                 self._durations.observe(time.monotonic() - self._began_s)
                 self._forget(token.commit)
             except KafkaException as e:
-                self._recover(e)
+                self._recover(self._reason(e))
                 fresh = list(self._open)
         self._outage.over()
 
@@ -271,6 +271,17 @@ class Transactions:
             self._forget(attempted)
         with self._changed:
             self._began_s = None
+
+    def _reason(self, error: KafkaException) -> KafkaException:
+        """Why a producer can do nothing more. Where it became so between two calls, `produce` says only that it is so; asked about its
+        transaction it says why, such as that it is fenced."""
+        cause = cause_of(error)
+        if cause is not None and cause.code() == KafkaError._FATAL:
+            try:
+                self._producer.abort_transaction(self._kafka.answer_timeout_s)
+            except KafkaException as e:
+                return e
+        return error
 
     def _raise_if_hopeless(self, error: KafkaException) -> None:
         """FencedError where a newer process has surely taken over, BrokerError for a message that can never be delivered."""

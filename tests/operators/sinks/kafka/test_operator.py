@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from operators.sinks.kafka import Transactions, identity_of
 from operators.sinks.kafka.operator import ACCOUNT_TABLES, KafkaPart, KafkaSink
+from operators.timeline.live import Live
 from schemas.control import Accepted, Refusal, Refused
 from schemas.errors import BrokerError, FencedError, LakeError, RefusedError, StateMismatchError, UsageError
 from schemas.instruments import InstrumentList
@@ -198,6 +200,29 @@ def test_a_zombie_is_fenced_and_writes_nothing_more(
     newer.write_batch([made_rows.rows("orders", "main", 7, 1)])
     newer.snapshot()
     assert topics.ids("orders") == [f"spiketape/orders/main/{n}" for n in range(8)]
+
+
+def test_a_zombie_gives_way_to_a_newer_instance_that_has_not_written_yet(
+    deployment: Callable[..., Settings], instruments: InstrumentList, open_part: Open, topics: Any, made_rows: Any
+) -> None:
+    """It learns of it between two of its messages, not by a commit."""
+    settings = deployment("kafka.transaction_ms=60000")
+    zombie = open_part(settings)
+    zombie.write_batch([made_rows.rows("orders", "main", 0, 1)])
+    newer = Transactions(settings, "spiketape.rows.main", identity_of(settings, instruments), frozenset(), Live())
+    token = newer.start()
+
+    def write_on() -> None:
+        for n in range(1, 600):
+            zombie.write_batch([made_rows.rows("orders", "main", n, 1)])
+            time.sleep(0.05)
+
+    with pytest.raises(FencedError):
+        write_on()
+    newer.put([], token)
+    newer.flush()
+    newer.end()
+    assert topics.read("orders") == []
 
 
 def test_parts_of_other_partitions_do_not_fence_each_other(deployment: Callable[..., Settings], open_part: Open, made_rows: Any) -> None:
