@@ -165,7 +165,7 @@ class KafkaSettings(Section):
         50,
         ge=0,
         le=60_000,
-        description="commits are about this far apart while messages come (0: each write), at once after a pause and for turns of book and venue",
+        description="commits are about this far apart; what follows a pause, and turns of book and venue, at once; 0: every write at once",
     )
     transaction_rows: int = Field(1000, ge=1, le=100_000, description="messages in an open transaction after which it is committed")
     transaction_timeout_s: float = Field(
