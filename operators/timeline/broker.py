@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
@@ -63,6 +64,15 @@ class Reports:
         for _ in range(_REPORTS):
             client.poll(0.001)
         return error if self._told is None else KafkaException(self._told)
+
+
+@contextmanager
+def explained(reports: Reports, client: Any) -> Iterator[None]:
+    """A KafkaException of `client` in the block, with the reason that the client reported beside it."""
+    try:
+        yield
+    except KafkaException as e:
+        raise reports.reason(client, e) from e
 
 
 class Outage:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
-from operators.timeline.broker import Reports, made, said
+from operators.timeline.broker import Reports, explained, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError
@@ -96,11 +96,10 @@ def _read(settings: Settings) -> DeploymentList | None:
     reports = Reports()
     client = consumer(kafka, f"{settings.deployment}.{INSTRUMENTS}", reports)
     try:
-        check_partitions(topic, partition_count(client, topic, timeout_s), 1)
-        key = settings.deployment.encode()
-        value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
-    except KafkaException as e:
-        raise reports.reason(client, e) from e
+        with explained(reports, client):
+            check_partitions(topic, partition_count(client, topic, timeout_s), 1)
+            key = settings.deployment.encode()
+            value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
     finally:
         client.close()
     if value is None:
