@@ -216,7 +216,7 @@ def _produce(settings: Settings, name: str, partition: int, key: bytes | None, c
         "message.timeout.ms": round(kafka.answer_timeout_s * 1000),
         "error_cb": reports,
     }
-    producer: Producer = made(lambda: Producer({**kafka.client(), **exact}))
+    producer: Producer = made(lambda: Producer(kafka.client(exact, {"log_level": 0})))
     producer.produce(
         kafka.topic(name),
         content,

@@ -304,18 +304,15 @@ class _TickProducer:
         self._kind, self._encoded = FORMS[playing.form]
         self._numbered = playing.form != "packed"
         self._failure: KafkaError | None = None
-        config: dict[str, Any] = {
-            "queue.buffering.max.kbytes": 131_072,
-            "linger.ms": 5 if playing.speed is None else 1,
-            **kafka.client(),
+        own = {
             "client.id": f"{settings.deployment}.produce",
             "enable.idempotence": True,
             "compression.type": kafka.compression,
             "message.max.bytes": kafka.max_message_bytes,
             "message.timeout.ms": max(1000, int(kafka.outage_s * 1000)),
-            "log_level": 0,
         }
-        self._producer: Producer = made(lambda: Producer(config))
+        otherwise = {"queue.buffering.max.kbytes": 131_072, "linger.ms": 5 if playing.speed is None else 1, "log_level": 0}
+        self._producer: Producer = made(lambda: Producer(kafka.client(own, otherwise)))
 
     def ticks(self, partition: int, ticks: Ticks, sequence: int) -> None:
         headers = {CONTENT_TYPE: self._kind}

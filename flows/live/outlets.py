@@ -38,7 +38,10 @@ CHOICES: Final = (KAFKA, INFLUX, LAKE)
 
 
 class Outlets:
-    """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all."""
+    """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all.
+
+    `farewell`: for `Wired`.
+    """
 
     def __init__(self, process: Process, instruments: InstrumentList, chosen: Iterable[str], tables: Iterable[str] | None = None) -> None:
         settings, live, folder = process.settings, process.live, process.folder
@@ -55,7 +58,8 @@ class Outlets:
             return Lake(folder.lake, instruments, settings, codebook())
 
         refusals = None if self._influx is None else DeadLetterQueue(folder.path / SPOOL / DEAD_LETTERS)
-        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live, refusals=refusals)
+        self._kafka_sink = KafkaSink(settings, instruments, "rows", tables=tables, live=live, refusals=refusals, lasting=True)
+        self.farewell = self._kafka_sink.finish
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
         self._influx_sink = (
             None if self._influx is None else InfluxSink(writer_of(settings, instruments, folder, process.drain, live), self._influx)
@@ -84,7 +88,7 @@ class Outlets:
         return item
 
     def settle(self) -> bool:
-        """After the flow has ended in order: the lake is tidied, InfluxDB has everything, what it refused stands in Kafka.
+        """After the flow has ended in order: the lake is tidied, InfluxDB has everything. What it refused stands in Kafka after `farewell`.
 
         Waits for InfluxDB as long as it is away, or until a drain is asked: then the spool keeps the rest for the next start, and False is
         returned.
@@ -98,7 +102,6 @@ class Outlets:
                 waiting = writer.finish()
             finally:
                 writer.stop()
-            self._kafka_sink.finish()
         return waiting == 0
 
     def summary(self) -> dict[str, Any]:

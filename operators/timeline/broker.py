@@ -95,14 +95,14 @@ class Outage:
     def over(self) -> None:
         """The broker did what it was asked."""
         self._began_s, self._attempts = None, 0
-        self._component.ok()
+        self._component.ok(self)
 
     def failed(self, what: str, error: KafkaException | KafkaError) -> float:
         """An attempt at `what` failed: the seconds until the next. BrokerError where none can succeed, or after `kafka.outage_s`."""
         now = time.monotonic()
         if self._began_s is None:
             self._began_s = now
-        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}")
+        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}", self)
         cause = cause_of(error)
         if cause is not None and self._hopeless(cause):
             self._end(f"{what}: the broker refuses: {said(error)}; mend its permissions or kafka.librdkafka, then start again", error)

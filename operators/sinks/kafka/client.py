@@ -27,6 +27,10 @@ COMPONENT: Final = "kafka-sink"
 WRITE: Final[dict[str, Any]] = {"linger.ms": 0, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
 """What a writing client is given where the settings say nothing else. It waits for nothing: while it sends, what follows gathers anyway."""
 
+READ: Final[dict[str, Any]] = {"group.id": "spiketape-tokens", "enable.auto.commit": False}
+SOON: Final[dict[str, Any]] = {"fetch.wait.max.ms": 20}
+"""A reader of tokens: what it must have, and what it has where the settings say nothing else."""
+
 FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 """The broker knows a newer producer of the same transactional id - or it gave this one's transaction up because it was open too long."""
 
@@ -56,7 +60,7 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
         "delivery.report.only.error": True,
         "client.id": transactional_id,
     }
-    producer: Producer = made(lambda: Producer({**WRITE, **kafka.client(), **exact}, logger=_LOG))
+    producer: Producer = made(lambda: Producer(kafka.client(exact, WRITE), logger=_LOG))
     return producer
 
 
@@ -66,9 +70,9 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
     `settled`: waits for transactions of other producers that are open in front of it, at most until the broker gives them up; otherwise
     what can be read now is taken. Raises KafkaException where the broker does not answer.
     """
-    common = {**kafka.client(), "group.id": "spiketape-tokens", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
-    end = _end(common, topic, kafka.answer_timeout_s)
-    reader = made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
+    end = _end(kafka, topic)
+    committed = {**READ, "isolation.level": "read_committed", "enable.partition.eof": True}
+    reader = made(lambda: Consumer(kafka.client(committed, SOON), logger=_LOG))
     until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
     value: bytes | None = None
     try:
@@ -92,11 +96,11 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
         reader.close()
 
 
-def _end(common: dict[str, Any], topic: str, timeout_s: float) -> int:
+def _end(kafka: KafkaSettings, topic: str) -> int:
     """The offset after the last message of a topic's only partition, committed or not."""
-    client = made(lambda: Consumer({**common, "isolation.level": "read_uncommitted"}, logger=_LOG))
+    client = made(lambda: Consumer(kafka.client({**READ, "isolation.level": "read_uncommitted"}, SOON), logger=_LOG))
     try:
-        _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s, cached=False)
+        _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=kafka.answer_timeout_s, cached=False)
         return int(high)
     finally:
         client.close()

@@ -6,7 +6,7 @@ the ids in ticks are places in this list, so two lists under one deployment woul
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -113,8 +113,12 @@ def _read(settings: Settings) -> DeploymentList | None:
 
 def _write(settings: Settings, value: bytes) -> None:
     kafka = settings.kafka
-    config: dict[str, Any] = {**kafka.client(), "enable.idempotence": True, "message.max.bytes": kafka.max_message_bytes, "log_level": 0}
-    producer: Producer = made(lambda: Producer({**config, "client.id": f"{settings.deployment}.{INSTRUMENTS}"}))
+    own = {
+        "client.id": f"{settings.deployment}.{INSTRUMENTS}",
+        "enable.idempotence": True,
+        "message.max.bytes": kafka.max_message_bytes,
+    }
+    producer: Producer = made(lambda: Producer(kafka.client(own, {"log_level": 0})))
     failures: list[KafkaError] = []
     try:
         producer.produce(
