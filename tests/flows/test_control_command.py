@@ -82,7 +82,7 @@ def judged_by(settings: Settings, stage: AccountStage) -> Iterator[None]:
         state = stage.start()
         reader = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "book"})
         reader.assign([TopicPartition(settings.kafka.topic(CONTROL), 0, 0)])
-        writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+        writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
         audit, key = settings.kafka.topic(AUDIT), settings.deployment
         while not over.is_set():
             m = reader.poll(0.05)
@@ -118,7 +118,7 @@ def produced(deployed: Settings, tape: Tape) -> Settings:
 
 def say_ticks(settings: Settings, tape: Tape, first: int, count: int) -> None:
     """Puts ticks of the tape into partition 3."""
-    writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
     content = encode(tape.read(3, first, count), first)
     writer.produce(settings.kafka.topic(TICKS), content, partition=3, headers=[(CONTENT_TYPE, CONTENT_PACKED.encode())])
     assert writer.flush(10) == 0
@@ -267,7 +267,7 @@ def test_the_log_of_what_was_accepted_is_written_for_a_replay(deployed: Settings
     for i, arguments in enumerate((("pause",), ("pause",), SENT["change_limit"])):
         control(*arguments, "--reason", "a test", "--wait-s", "30", "--id", f"m{min(i, 1)}{arguments[0]}")
     control("resume", "--reason", "forged", "--set", "control.key=another key altogether", "--wait-s", "30")
-    writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers})
+    writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers, "log_level": 0})
     stranger = ControlMessage(id="theirs", kind="emergency", reason="theirs", effective_slice=7)
     writer.produce(deployed.kafka.topic(AUDIT), audit_line(Accepted(7, stranger)), "another deployment")
     writer.flush(10)

@@ -108,7 +108,7 @@ def test_partitions_that_are_left_out_hold_nobody_back_the_others_go_on_and_what
     assert produced["finished"]
     assert produced["left_out"] == {"3": tape.rows(3) - left_out["records"]}
     settings = load_settings(env=d.env)
-    late = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    late = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
     content = encode(tape.read(3, left_out["records"], 5), left_out["records"])
     late.produce(settings.kafka.topic("ticks"), content, partition=3, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
     assert late.flush(30) == 0

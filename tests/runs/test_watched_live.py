@@ -21,7 +21,7 @@ from flows.live.watchdog import STALL_EXIT
 from operators.sources.kafka.audit import audit_lines
 from operators.sources.tape import Tape
 from schemas.settings import load_settings
-from schemas.tick_stream import CONTENT_TYPE
+from schemas.tick_stream import CONTENT_HEARTBEAT, CONTENT_TYPE, encode_heartbeat
 from schemas.ticks import Ticks, shard_of
 from schemas.wire import CONTENT_PACKED, encode
 from tests.conftest import ROOT
@@ -85,9 +85,12 @@ def watched(broker: Any, tapes: Callable[..., Tape], tmp_path: Path) -> Iterator
     tape = tapes(20_000)
     produce = [sys.executable, "-m", "flows", "produce", str(tape.path), "--no-end"]
     subprocess.run(produce, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=PATIENCE_S)
-    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     for content in (b"junk", encode(unusable(tape), tape.rows(P))):
         producer.produce("ticks", content, partition=P, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
+    for p in range(4):  # so that its slice is done
+        beat = encode_heartbeat((tape.manifest.last_ts_ns or 0) + 10**9)
+        producer.produce("ticks", beat, partition=p, headers=[(CONTENT_TYPE, CONTENT_HEARTBEAT)])
     assert producer.flush(30) == 0
     watched = Watched(tmp_path, env)
     yield watched

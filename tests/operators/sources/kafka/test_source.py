@@ -418,9 +418,8 @@ def test_what_comes_behind_the_end_of_a_partition_becomes_poison_and_nobody_wait
     assert driven.source.finished
     assert told.result() == by_cursor(settings, tape).result()
     assert {(p.partition, p.reason) for p in told.poison} == {(3, "ended")}
-    assert [p.content for p in told.poison[:100]] == late[:100]
-    assert [p.content for p in told.poison] == late[: len(told.poison)]
-    assert driven.live.dead_letters == {"ended": len(told.poison) - 100}
+    assert [p.content for p in told.poison] == late  # all that was there when the last partition ended
+    assert driven.live.dead_letters == {"ended": len(late) - 100}
 
 
 @pytest.mark.parametrize("start", ["latest", "0:3,1:3,2:3,3:3", "5", "time"])
