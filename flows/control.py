@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from operators.sources.kafka import published
 from operators.sources.kafka.audit import Exclusion, audit_lines, exclusions
-from operators.sources.kafka.client import bounds, check_partitions, consumer, partition_count, waited
+from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, partition_count, waited
 from operators.sources.kafka.tail import Tail, tails
 from operators.timeline.broker import Reports, explained, made, said
 from operators.timeline.control import Drain
@@ -197,12 +197,9 @@ def _check_topic(settings: Settings) -> None:
     kafka = settings.kafka
     topic = kafka.topic(CONTROL)
     reports = Reports()
-    client = consumer(kafka, f"{settings.deployment}.control", reports)
-    try:
-        with explained(reports, client):
-            check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
-    finally:
-        client.close()
+    client = admin(kafka, f"{settings.deployment}.control", reports)
+    with explained(reports, client):
+        check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
 
 
 def _produce(settings: Settings, name: str, partition: int, key: bytes | None, content: bytes, header: tuple[str, str]) -> None:

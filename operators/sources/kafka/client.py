@@ -64,9 +64,10 @@ def consumer(kafka: KafkaSettings, name: str, on_error: Callable[[KafkaError], N
     return client
 
 
-def admin(kafka: KafkaSettings, name: str) -> AdminClient:
+def admin(kafka: KafkaSettings, name: str, on_error: Callable[[KafkaError], None] | None = None) -> AdminClient:
     """A client for metadata. Raises BrokerError where librdkafka refuses a setting."""
-    client: AdminClient = made(lambda: AdminClient(kafka.client({"client.id": name}), logger=_LOG))
+    own: dict[str, Any] = {"client.id": name} if on_error is None else {"client.id": name, "error_cb": on_error}
+    client: AdminClient = made(lambda: AdminClient(kafka.client(own), logger=_LOG))
     return client
 
 
