@@ -15,6 +15,8 @@ from schemas.settings.sections import KafkaSettings
 
 _REPORTS: Final = 50
 """Events of a client that could not connect which are looked through for the reason: it tells lines of its log in the same way."""
+_WITHIN_S: Final = 0.5
+"""So long the first of them is waited for: it may come after the answer that nobody was reached."""
 
 
 def made(make: Callable[[], Any]) -> Any:
@@ -61,6 +63,9 @@ class Reports:
         cause = cause_of(error)
         if cause is not None and cause.code() > 0:
             return error
+        until_s = time.monotonic() + _WITHIN_S
+        while self._told is None and time.monotonic() < until_s:
+            client.poll(0.01)
         for _ in range(_REPORTS):
             client.poll(0.001)
         return error if self._told is None else KafkaException(self._told)
