@@ -1,11 +1,13 @@
-"""Take the broker away, then InfluxDB, while a tape is produced and traded, and compare with an undisturbed replay.
+"""Take the broker away, then InfluxDB, then let InfluxDB be busy until there is no more room, while a tape is produced and traded.
 
     python -m benchmarks.outages TAPE --broker-s 60 --spool-mb 4
 
 `run trading` between an own broker and an own InfluxDB. The broker is killed and stays away so long; then InfluxDB is killed, and stays
-away until so much waits in the spool. Prints one JSON object: what /ready said, how long it took to catch up afterwards, and whether the
-topics and the points are those of the replay. Exits 1 where they are not, where /ready did not say what is missing, or where the
-tape was over before so much waited.
+away until so much waits in the spool; then it answers 429, while the rest of the tape comes as fast as it can, until the spool may not grow
+any more and the flow waits. At the end topics and points are compared with those of an undisturbed replay.
+
+Prints one JSON object: what /ready said, how long it took to catch up afterwards, and whether all is the same. Exits 1 where it is not,
+where /ready did not say what is missing, where the process ended meanwhile, or where the tape was over before so much waited.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.gate import Gate
 from benchmarks.points import points_of
 from flows.live.deployment import Deployment, Member, asked
 from infra.local import InfluxServer, KafkaServer
@@ -34,7 +37,8 @@ SENT_PART: Final = 0.1
 
 @dataclass
 class OutageReport:
-    """What happened. `..._said`: what /ready told meanwhile; `..._back_s`: from the server's start until everything was caught up with."""
+    """What happened. `..._said`: what /ready told meanwhile; `..._back_s`: from when the server answers again until everything was caught
+    up with; `full_mb`: what waited when there was no more room; `refused`: requests that the busy server did not take."""
 
     broker_away_s: float = 0.0
     broker_said: str = ""
@@ -44,6 +48,11 @@ class OutageReport:
     influx_back_s: float = 0.0
     spool_mb: float = 0.0
     spool_wanted_mb: float = 0.0
+    busy_said: str = ""
+    full_said: str = ""
+    full_mb: float = 0.0
+    refused: int = 0
+    busy_back_s: float = 0.0
     codes: list[int] = field(default_factory=list)
     replay_hash: str = ""
     hash: str = ""
@@ -54,18 +63,31 @@ class OutageReport:
 
     @property
     def ok(self) -> bool:
-        told = self.broker_said.startswith("kafka") and self.influx_said.startswith("influx")
+        told = self.broker_said.startswith("kafka") and self.influx_said.startswith("influx") and " 429" in self.busy_said
+        told = told and "the flow waits" in self.full_said
         same = self.hash == self.replay_hash and not self.problems and self.points > 0 and not self.points_differ
         return told and same and not self.codes and self.spool_mb >= self.spool_wanted_mb
 
 
 def outage_trial(
-    tape: Path, folder: Path, broker_s: float, spool_mb: float, speed: float, say: Callable[[str], None] = lambda _: None
+    tape: Path,
+    folder: Path,
+    broker_s: float,
+    spool_mb: float,
+    speed: float,
+    room: Sequence[str],
+    run: Path | None = None,
+    fill: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> OutageReport:
-    """One deployment, disturbed twice, then left to come to its end. `speed`: multiple of real time at which the tape is produced."""
+    """One deployment, disturbed three times, then left to come to its end.
+
+    `speed`: multiple of real time at which the tape is produced; `room`: settings that say how much may wait; `run`: another run folder of
+    the flow, such as one on a small disk, which `fill` makes fuller when InfluxDB begins to be busy.
+    """
     report, began = OutageReport(spool_wanted_mb=spool_mb), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    with KafkaServer(folder / "kafka") as kafka, InfluxServer(folder / "influx") as influx:
+    with KafkaServer(folder / "kafka") as kafka, InfluxServer(folder / "influx") as influx, Gate(influx) as gate:
         d = Deployment(folder / "run", tape, kafka.bootstrap, influx, name=NAME, epoch_s=0.5)
         d.call("influx", "apply")
         whole = d.call("replay", str(tape), "--out", str(folder / "whole"), "--sink", "influx", "--no-report")
@@ -73,7 +95,9 @@ def outage_trial(
         d.call("topics", "apply")
         d.add_producer(speed).start()
         d.await_instruments(WITHIN_S)
-        trading = d.add("trading", *d.flow("trading", "trading"), "--sink", "kafka,influx")
+        settings = [part for given in (f"influx.url={gate.url}", *room) for part in ("--set", given)]
+        out = folder / "run" / "trading" if run is None else run
+        trading = d.add("trading", *d.flow("trading", str(out)), "--sink", "kafka,influx", *settings)
         trading.start()
         try:
             _until(trading, lambda told: told["standing"] == "moving" and _fine(told, "influx"))
@@ -107,10 +131,22 @@ def outage_trial(
                 time.sleep(LOOK_S)
             report.influx_back_s = round(time.monotonic() - back, 1)
             say(f"it is back, and all of that is sent after {report.influx_back_s} s")
+            gate.busy = True
+            fill()
             if d.members["produce"].running:
                 d.members["produce"].end(signal.SIGKILL)
                 d.add_producer(None).start()  # the rest as fast as possible
+            report.busy_said = _said(_until(trading, lambda told: bool(_said(told, "influx:"))), "influx:")
+            say(f"InfluxDB is busy: {report.busy_said}")
+            full = _until(trading, lambda told: bool(_said(told, "influx-spool")) or _over(told))
+            report.full_said = _said(full, "influx-spool")
+            report.full_mb = round(_spool_bytes(trading) / 2**20, 2)
+            say(f"{report.full_mb} MiB wait: {report.full_said}")
+            back = time.monotonic()
+            gate.busy, report.refused = False, gate.refused
             d.wait(WITHIN_S)
+            report.busy_back_s = round(time.monotonic() - back, 1)
+            say(f"it takes points again, and the rest of the tape is through after {report.busy_back_s} s")
             report.codes = trading.codes
         finally:
             d.stop()
@@ -127,12 +163,21 @@ def _until(member: Member, there: Callable[[dict[str, Any]], bool]) -> dict[str,
     """Asks /ready until it says so. RuntimeError where that takes too long or the process has ended."""
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until and (member.running or member.process is None):
-        told = asked(member.folder / member.name, "ready")[1]
+        told = asked(_run_of(member), "ready")[1]
         if told and there(json.loads(told)):
             return dict(json.loads(told))
         time.sleep(LOOK_S)
     msg = f"{member.name} did not come to it: {member.last_words()}"
     raise RuntimeError(msg)
+
+
+def _run_of(member: Member) -> Path:
+    return Path(member.arguments[member.arguments.index("--out") + 1])
+
+
+def _over(told: dict[str, Any]) -> bool:
+    """Whether the stream has ended, so that nothing more comes into the spool."""
+    return any("the flow has ended" in reason for reason in told["reasons"])
 
 
 def _fine(told: dict[str, Any], component: str) -> bool:
@@ -146,7 +191,7 @@ def _said(told: dict[str, Any], component: str) -> str:
 
 
 def _spool_bytes(member: Member) -> float:
-    lines = asked(member.folder / member.name, "metrics")[1].splitlines()
+    lines = asked(_run_of(member), "metrics")[1].splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("spiketape_spool_bytes"))
 
 
@@ -157,9 +202,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out/outages"), help="working folder, made anew")
     parser.add_argument("--broker-s", type=float, default=60.0, help="seconds without a broker")
     parser.add_argument("--spool-mb", type=float, default=4.0, help="MiB that wait before InfluxDB comes back")
+    parser.add_argument("--full-mb", type=int, default=8, help="MiB that may wait (influx.spool_max_mb), more than --spool-mb")
     parser.add_argument("--speed", type=float, default=20.0, help="multiple of real time at which the tape is produced")
     given = parser.parse_args()
-    report = outage_trial(given.tape, given.out, given.broker_s, given.spool_mb, given.speed, lambda s: print(s, file=sys.stderr))
+    room = (f"influx.spool_max_mb={given.full_mb}",)
+    report = outage_trial(given.tape, given.out, given.broker_s, given.spool_mb, given.speed, room, say=lambda s: print(s, file=sys.stderr))
     print(json.dumps({**asdict(report), "ok": report.ok}, indent=1))
     sys.exit(0 if report.ok else 1)
 

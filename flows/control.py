@@ -17,7 +17,7 @@ from operators.sources.kafka import published
 from operators.sources.kafka.audit import Exclusion, audit_lines, exclusions
 from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, partition_count, waited
 from operators.sources.kafka.tail import Tail, tails
-from operators.timeline.broker import Reports, explained, made, said
+from operators.timeline.broker import Reports, explained, lacking, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.control import (
@@ -199,7 +199,7 @@ def _check_topic(settings: Settings) -> None:
     reports = Reports()
     client = admin(kafka, f"{settings.deployment}.control", reports)
     with explained(reports, client):
-        check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
+        check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s, "WRITE"), 1)
 
 
 def _produce(settings: Settings, name: str, partition: int, key: bytes | None, content: bytes, header: tuple[str, str]) -> None:
@@ -225,7 +225,7 @@ def _produce(settings: Settings, name: str, partition: int, key: bytes | None, c
     left = producer.flush(kafka.answer_timeout_s)
     if left or failures:
         failure = failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT, f"no answer within {kafka.answer_timeout_s:g} s")
-        why = said(reports.reason(producer, KafkaException(failure)))
+        why = said(lacking(reports.reason(producer, KafkaException(failure)), "WRITE", kafka.topic(name)))
         msg = f"the message for topic {kafka.topic(name)} was not taken by the broker at {kafka.bootstrap_servers}: {why}"
         raise BrokerError(msg)
 

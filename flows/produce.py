@@ -26,7 +26,7 @@ from operators.sources.kafka.dealing import DealtTape
 from operators.sources.kafka.instruments import publish
 from operators.sources.kafka.tail import Tail, tails
 from operators.sources.tape import Tape
-from operators.timeline.broker import made, said
+from operators.timeline.broker import lacking, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, UsageError
@@ -365,8 +365,9 @@ class _TickProducer:
 
     def _check(self) -> None:
         if self._failure is not None:
+            why = said(lacking(self._failure, "WRITE", self.topic))
             msg = (
-                f"topic {self.topic}: the broker did not take a message: {said(self._failure)}. What was taken before is in order; run the "
+                f"topic {self.topic}: the broker did not take a message: {why}. What was taken before is in order; run the "
                 "same command again to go on from there"
             )
             raise BrokerError(msg)

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 import schemas.errors
 from flows.cli.app import EPILOG
+from infra.rights import rights_table
 from operators.orders import LEGAL, TERMINAL
 from operators.risk import MAY_FOLLOW, rules_table
 from operators.sinks.layout import LAYOUTS, KeyColumn, Kind
@@ -218,6 +219,12 @@ def reference() -> str:
         "## Trade conditions\n",
         "A print with any bit of a mask fills no order, is no volume, or feeds no feature; letters of exchanges that are off the book.\n",
         table(("table", "fills nothing", "no volume", "no features", "off exchange"), conditions),
+        "## Rights in Kafka\n",
+        "What each command needs of a broker that asks for rights (ACLs), and no more. Topics stand here without `kafka.topic_prefix`; "
+        "what ends with * is the beginning of names (a prefixed pattern). With one of them missing a command ends with exit code 1 and "
+        "names it. `control` reads `audit` only with `--wait-s`. `produce` needs the rights of `topics apply` too where topics are not "
+        "made yet or are to be changed.\n",
+        table(("command", "READ", "WRITE", "further"), rights_table()),
         "## Tables of the lake\n",
         "Every table begins with `id`, its key columns, `n`, `slice`, `ts_ns` (ns UTC); hashed tables end with `digest`.\n",
         table(("table", "key", "hashed", "columns"), _lake()),

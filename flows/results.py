@@ -52,6 +52,7 @@ def run_result(
         "ticks": named["ticks"],
         "dead_letters": named["dead_letters"],
         "late_ticks": named["late_ticks"],
+        "quality": named["quality"],
         "symbols": [tape.instruments.symbols[s] for place in stages.places.values() for s in place.symbols],
         "slices": named["slices"],
         "first_ts_ns": None if times is None else times[0],

@@ -150,7 +150,9 @@ def wire(process: Process, options: Options) -> Wired:
     credit = process.credit()
     stream = TickStream(settings, instruments, tuple(owned.places), options.partitions, live, owned.leaders)
     name = f"{process.client}.ticks"
-    ticks = KafkaSource("ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start)
+    ticks = KafkaSource(
+        "ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start.noted_in(process.folder.path)
+    )
     sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live, lasting=True)
     flow = flow_over(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
     return Wired(flow, steps(KafkaSink.version, bool(owned.leaders)), lambda: ticks.finished, farewell=sink.finish)

@@ -66,7 +66,8 @@ def wire(process: Process, options: Options) -> Wired:
         return item
 
     stream = TickStream(settings, instruments, shards, tuple(range(settings.partitions)), live)
-    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start, BATCH_TICKS)
+    start = options.start.noted_in(process.folder.path)
+    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, start, BATCH_TICKS)
     turns = MessageStream(REQUESTS, (0,), asked, ended)
     requests = KafkaSource("requests", settings, f"{process.client}.requests", turns, drain, process.credit(), meters, Live())
     flow = Dataflow(NAME)

@@ -32,7 +32,7 @@ from confluent_kafka.admin import ConfigResource as Resource  # type: ignore[att
 from confluent_kafka.admin import NewTopic as New  # type: ignore[attr-defined]
 from confluent_kafka.admin import ResourceType as Kind  # type: ignore[attr-defined]
 
-from operators.timeline.broker import Reports, made
+from operators.timeline.broker import Reports, lacking, made, said
 from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
 from schemas.settings.sections import KafkaSettings
@@ -194,13 +194,16 @@ class _Broker:
     def found(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
         """Each topic as it is."""
         there = self._asked("list the topics", lambda: self._admin.list_topics(timeout=self._timeout_s).topics)
+        self._refuse_hidden([t.name for t in topics if t.name not in there])
         known = [t for t in topics if t.name in there]
         resources = [Resource(Kind.TOPIC, t.name) for t in known]
         configured: dict[str, dict[str, str]] = {}
         if resources:
             futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
             for resource, future in futures.items():
-                entries = self._asked(f"describe topic {resource.name}", partial(future.result, self._timeout_s + 5))
+                entries = self._asked(
+                    f"describe topic {resource.name}", partial(future.result, self._timeout_s + 5), "DESCRIBE_CONFIGS", resource.name
+                )
                 configured[resource.name] = {e.name: str(e.value) for e in entries.values()}
         return tuple(
             Found(t, len(there[t.name].partitions), len(there[t.name].partitions[0].replicas), configured[t.name])
@@ -208,6 +211,14 @@ class _Broker:
             else Found(t, 0, 0, {})
             for t in topics
         )
+
+    def _refuse_hidden(self, names: list[str]) -> None:
+        """Raises BrokerError where one of these topics is not missing: a list of all topics leaves out those that one may not see."""
+        for name in names:
+            about = self._asked(f"list topic {name}", partial(self._admin.list_topics, name, timeout=self._timeout_s)).topics.get(name)
+            if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                why = said(lacking(about.error, "DESCRIBE", name))
+                raise BrokerError(f"the broker at {self._kafka.bootstrap_servers} did not list topic {name}: {why}")
 
     def seen(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
         """Topics that were just made, by whomever, as soon as the broker tells clients of all of them."""
@@ -227,7 +238,7 @@ class _Broker:
             return
         new = [New(t.name, t.partitions, t.replication, config=t.configuration()) for t in topics]
         for name, future in self._admin.create_topics(new, operation_timeout=self._timeout_s, request_timeout=self._timeout_s).items():
-            self._asked(f"create topic {name}", partial(_created, future, 2 * self._timeout_s))
+            self._asked(f"create topic {name}", partial(_created, future, 2 * self._timeout_s), "CREATE", name)
 
     def change(self, changes: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
         """Alters settings of topics."""
@@ -235,13 +246,14 @@ class _Broker:
             entries = [Entry(k, v, incremental_operation=Operation.SET) for k, (_, v) in wanted.items()]
             resource = Resource(Kind.TOPIC, name, incremental_configs=entries)
             (future,) = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s).values()
-            self._asked(f"change topic {name}", partial(future.result, self._timeout_s + 5))
+            self._asked(f"change topic {name}", partial(future.result, self._timeout_s + 5), "ALTER_CONFIGS", name)
 
-    def _asked(self, what: str, question: Callable[[], T]) -> T:
+    def _asked(self, what: str, question: Callable[[], T], right: str = "DESCRIBE", topic: str = "") -> T:
+        """The answer to a question. BrokerError where there is none, which names the `right` on the topic where that is missing."""
         try:
             return question()
         except (KafkaException, TimeoutError) as e:
-            reason = self._reports.reason(self._admin, e) if isinstance(e, KafkaException) else e
+            reason = lacking(self._reports.reason(self._admin, e), right, topic) if isinstance(e, KafkaException) else e
             error = reason.args[0] if reason.args else None
             why = error.str() if isinstance(error, KafkaError) else f"no answer in {self._timeout_s:g} s"
             msg = f"the broker at {self._kafka.bootstrap_servers} did not {what}: {why}"

@@ -15,6 +15,17 @@ def force(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, and to the disk. Raises OSError."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    force(path.parent)
+
+
 def write_at(file: int, content: bytes, offset: int) -> None:
     """Writes all of `content` to an open file from `offset` on, also where the system takes it in pieces. Raises OSError."""
     view = memoryview(content)

@@ -90,8 +90,8 @@ class LeadSeries:
 class GatedRange:
     """Ticks that passed the gate, ordered by (slice, ts_ns, symbol, seq), with what was refused.
 
-    `ticks` (n,), `slices` int64 (n,), `gate` uint8 (n,) bits above; `rows`: dead letters; `read`: ticks that came in;
-    `late`: ticks with late_ns > 0; `quality_e6` int64 (local symbols of the shard,): score 0..1_000_000 at `hi`.
+    `ticks` (n,), `slices` int64 (n,), `gate` uint8 (n,) bits above; `rows`: dead letters, and of the table `quality` those whose ten
+    seconds ended in the range; `read`: ticks that came in; `late`: ticks with late_ns > 0.
     """
 
     shard: int
@@ -103,7 +103,6 @@ class GatedRange:
     rows: tuple[Rows, ...]
     read: int
     late: int
-    quality_e6: Ints
 
     def cut(self, k: int) -> tuple[GatedRange | None, GatedRange | None]:
         """What stands before slice k and from k on; None where the range has no slice there."""
@@ -114,9 +113,9 @@ class GatedRange:
         i = int(np.searchsorted(self.slices, k))
         before, after = _cut_rows(self.rows, k)
         late = int(np.count_nonzero(self.ticks["late_ns"][:i]))
-        dead = sum(r.a.size for r in before)
+        dead = sum(r.a.size for r in before if r.table == "dead_letters")
         return (
-            GatedRange(self.shard, self.lo, k, self.ticks[:i], self.slices[:i], self.gate[:i], before, i + dead, late, self.quality_e6),
+            GatedRange(self.shard, self.lo, k, self.ticks[:i], self.slices[:i], self.gate[:i], before, i + dead, late),
             GatedRange(
                 self.shard,
                 k,
@@ -127,7 +126,6 @@ class GatedRange:
                 after,
                 self.read - i - dead,
                 self.late - late,
-                self.quality_e6,
             ),
         )
 

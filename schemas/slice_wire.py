@@ -27,7 +27,18 @@ from schemas.tables import SIGNAL, TABLES, Rows
 
 CONTENT_SLICES: Final = "application/vnd.spiketape.slices"
 SLICE_WIRE_VERSION: Final = 1
-TABLE_CODES: Final = ("signals", "verdicts", "orders", "executions", "positions", "equity", "dead_letters", "statistics", "skill")
+TABLE_CODES: Final = (
+    "signals",
+    "verdicts",
+    "orders",
+    "executions",
+    "positions",
+    "equity",
+    "dead_letters",
+    "statistics",
+    "skill",
+    "quality",
+)
 """A table's number on the wire is its place here; never changed, only added to."""
 
 _WHAT: Final = "a message of slices"

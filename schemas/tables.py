@@ -92,6 +92,25 @@ STATISTICS: Final = np.dtype(
     ]
 )
 """Keyed by shard; never hashed. One row per shard and slice that had a tick; ts_ns is the slice's end."""
+QUALITY: Final = np.dtype(
+    [
+        *_HEAD,
+        ("read", "<i8"),
+        ("dead", "<i8"),
+        ("late", "<i8"),
+        ("missing", "<i8"),
+        ("completeness_e6", "<i8"),
+        ("timeliness_e6", "<i8"),
+        ("validity_e6", "<i8"),
+        ("score_e6", "<i8"),
+        ("symbol", "<u4"),
+        ("pad", "<u4"),
+    ]
+)
+"""Keyed by symbol; never hashed. One row for each ten seconds of event time in which the symbol had a tick: ticks that came, those refused,
+those that were late, venue sequence numbers missing before those that passed; then, as of the last tick, the gate's running means and the
+score, their product (operators/quality/stage.py). ts_ns is the end of the ten seconds, `slice` the last one that begins in them."""
+QUALITY_NS: Final = 10_000_000_000
 SKILL: Final = np.dtype(
     [
         *_HEAD,
@@ -208,6 +227,7 @@ TABLES: Final[dict[str, np.dtype[np.void]]] = {
     "equity": EQUITY,
     "dead_letters": DEAD_LETTER,
     "statistics": STATISTICS,
+    "quality": QUALITY,
     "skill": SKILL,
 }
 HASHED_TABLES: Final = ("signals", "verdicts", "orders", "executions", "positions", "equity", "dead_letters")

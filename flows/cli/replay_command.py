@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.options import Config, Set, settings_of
 from flows.terminal import Json, parsed_duration, parsed_time, print_json, progress, say
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from schemas.control import ControlLog
+    from schemas.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 def replay_command(
     tape: Annotated[Path | None, typer.Argument(help="A tape; left out: the built-in simulation of two million ticks.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<tape>-<short hash of settings>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; default runs/<tape>-<short hash of settings>, with --model, --forget and --control in it."),
+    ] = None,
     symbols: Annotated[str | None, typer.Option(help="Only these symbols, as in AIG,IBM (their leading symbols are read along).")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="Decide from this time on: ISO time (UTC by default) or ns.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Stop before this time.")] = None,
@@ -53,7 +60,7 @@ def replay_command(
       spiketape replay tapes/equity --symbols AIG,IBM --workers 2 --out runs/equity
     """
     from flows.inputs import DEFAULT_TICKS, default_tape
-    from flows.replay import Execution, replay, short_hash
+    from flows.replay import Execution, replay
     from operators.sources.tape import Tape
     from schemas.control import NO_LOG, ControlLog
 
@@ -79,8 +86,7 @@ def replay_command(
         with progress("simulating the default tape", DEFAULT_TICKS, "ticks") as moved:
             tape = default_tape(moved)
     opened = Tape.open(tape)
-    steered = f"-control-{log.digest[:8]}" if log.messages else ""
-    out = out or Path("runs") / f"{tape.name}-{short_hash(settings)}{steered}"
+    out = out or default_folder(tape, settings, model, forget, log)
     try:
         with progress(f"replaying {tape.name}", opened.manifest.rows, "ticks") as moved:
             outcome = replay(opened, settings, model, out, execution, fresh, forget, lambda done, _total: moved(done), log)
@@ -104,3 +110,13 @@ def replay_command(
         from flows.report.terminal import print_report
 
         print_report(outcome.run)
+
+
+def default_folder(tape: Path, settings: Settings, model: Path | None, forget: bool, log: ControlLog) -> Path:
+    """Where a run goes that was told no folder: another one for each job, so that none is refused because of another."""
+    from flows.replay import short_hash
+    from operators.spiking import load_model
+
+    learned = "" if model is None else f"-model-{load_model(model).digest.hex()[:8]}"
+    steered = f"-control-{log.digest[:8]}" if log.messages else ""
+    return Path("runs") / f"{tape.name}-{short_hash(settings)}{learned}{'-forget' if forget else ''}{steered}"

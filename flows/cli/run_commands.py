@@ -39,7 +39,7 @@ def query_command(
 ) -> None:
     """Ask SQL of a run, or Flux of InfluxDB.
 
-    Tables of a run: signals, verdicts, orders, executions, positions, equity, dead_letters, statistics, skill.
+    Tables of a run: signals, verdicts, orders, executions, positions, equity, dead_letters, statistics, quality, skill.
 
     Examples:
 

@@ -70,6 +70,13 @@ METRICS: Final = (
     Counted("dead_letters_total", C, "what could not be used and was set aside", "reason", lambda v: v.dead_letters.copy()),
     Counted("refusals_total", C, "intents that risk refused", "rule", lambda v: v.refusals.copy()),
     Counted("rows_total", C, "rows handed to sinks", "table", lambda v: v.rows.copy()),
+    Counted(
+        "quality_score",
+        G,
+        "quality score of the gate, 0 to 1, after the last ten seconds of event time with a tick",
+        "symbol",
+        lambda v: v.quality.copy(),
+    ),
     Counted("restarts_total", C, "starts of this run from its recovery directory", "", lambda v: _one(v.restarts)),
     Counted("epochs_total", C, "completed epochs", "", lambda v: _one(v.epochs)),
     Counted("lag_messages", G, "messages in the log that were not taken in yet", "partition", lambda v: v.lag_messages.copy()),

@@ -44,7 +44,9 @@ def wire(process: Process, options: Options) -> Wired:
     before = committed(process, instruments, "rows.main")
     credit = process.credit()
     stream = TickStream(settings, instruments, stages.shards, tuple(range(settings.partitions)), live)
-    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start)
+    ticks = KafkaSource(
+        "ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start.noted_in(process.folder.path)
+    )
     commands = command_source(process, lambda: ticks.finished)
     outlets = Outlets(process, instruments, options.sinks)
 

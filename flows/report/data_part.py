@@ -5,6 +5,7 @@ from __future__ import annotations
 from flows.report import figures
 from flows.report.findings import Findings
 from flows.report.html import Cell, Page, heading, note, number, percent, table
+from flows.terminal import iso_time
 from operators.risk.rules import RULES, RiskRule
 
 
@@ -40,6 +41,22 @@ def left_out_section(f: Findings, _page: Page) -> list[Cell]:
         note(f"{f.run['rows_read']:,} rows read = {f.run['ticks']:,} passed + {refused:,} dead letters; {f.run['late_ticks']:,} late."),
         heading("dead letters"),
         table(("reason", "ticks"), dead),
+        heading("quality of the feeds"),
+        table(
+            ("symbol", "score at the end", "lowest", "at (UTC)", "completeness", "timeliness", "validity", "late", "numbers missing"),
+            [
+                (
+                    symbol, _share(q["score"]), _share(q["lowest"]), iso_time(q["lowest_ts_ns"])[:19], _share(q["completeness"]),
+                    _share(q["timeliness"]), _share(q["validity"]), number(q["late"]), number(q["missing"]),
+                )
+                for symbol, q in f.run.get("quality", {}).items()
+            ],
+        ),
+        note(
+            "The score is the product of three running means over about a thousand ticks, from 0 to 1: completeness falls where the "
+            "venue's sequence numbers are missing (known only of sources that number their rows), timeliness where ticks are late (worth "
+            "nothing at gate.timely_ms), validity where they are refused. By ten seconds of event time: table quality."
+        ),
         heading("ticks that passed, but do not count for everything"),
         table(columns, rows),
         note(
@@ -48,6 +65,10 @@ def left_out_section(f: Findings, _page: Page) -> list[Cell]:
             "in the tape's import_report.json."
         ),
     ]  # fmt: skip
+
+
+def _share(part: float) -> str:
+    return f"{part:.3f}"
 
 
 def spikes_section(f: Findings, page: Page) -> list[Cell]:

@@ -50,10 +50,17 @@ LAST: Final = {
     "signal": ("score", "confidence"),
     "position": ("quantity", "average_cost", "realised", "unrealised"),
     "equity": ("equity", "exposure"),
+    "quality": ("score", "completeness", "timeliness", "validity"),
 }
 LARGEST: Final = {"equity": ("drawdown",), "pipeline": ("lateness", "lag")}
 MEAN: Final = {"spikes": ("rate",)}
-SUM: Final = {"spikes": ("count",), "pipeline": ("ticks", "late", "dead"), "execution": ("quantity", "fee"), "verdict": ("approved",)}
+SUM: Final = {
+    "spikes": ("count",),
+    "pipeline": ("ticks", "late", "dead"),
+    "quality": ("read", "dead", "late", "missing"),
+    "execution": ("quantity", "fee"),
+    "verdict": ("approved",),
+}
 COUNTED: Final = ("verdict", "order", "execution")
 
 

@@ -199,9 +199,10 @@ class Book:
     def decide(self, state: State, desk: Desk, k: int, wishes: list[Wish], reports: list[Report]) -> Requests:
         """Decides at the end of slice k; `state["market"]` holds the marks of that end. Returns the requests that leave."""
         desk.begin(k, (k + 1) * self.slice_ns + self.delay_ns)
+        filled = False
         for report in reports:
-            self._report(state, desk, report)
-        if reports or self._day_of(k) != state["money"].item(DAY):
+            filled |= self._report(state, desk, report)
+        if filled or self._day_of(k) != state["money"].item(DAY):
             self._evaluate(state, k)
         self._modes(state, desk)
         for wish in wishes:
@@ -222,7 +223,7 @@ class Book:
         return -(-(t_ns - self.delay_ns) // self.slice_ns) - 1
 
     def _day_of(self, k: int) -> int:
-        """The day (UTC) in which slice k ends; where it is the account's, only reports can have changed what the scan has evaluated."""
+        """The day (UTC) in which slice k ends; where it is the account's, only fills can have changed what the scan has evaluated."""
         return ((k + 1) * self.slice_ns - 1) // DAY_NS
 
     def _evaluate(self, state: State, k: int) -> None:
@@ -233,21 +234,24 @@ class Book:
 
     # reports
 
-    def _report(self, state: State, desk: Desk, report: Report) -> None:
+    def _report(self, state: State, desk: Desk, report: Report) -> bool:
+        """Books a report; whether it was a fill, which moves money."""
         order, r = desk.receive(report)
         if order is None or report.kind == _ACK:
-            return
+            return False
         symbol, n = order.symbol, order.order_n
         deal: Deal | None = state["deals"].get(symbol)
         kind = report.kind
         if deal is None:
             if kind != _FILL:
-                return
+                return False
             deal = state["deals"][symbol] = stray_deal(order.side)
+        filled = False
         if kind == _FILL:
             trade = (order.side, r.price, r.quantity)
             if is_new_trade(account_of(deal, n)["booked"], report.exec_n, trade):
                 self._fill(state, desk, deal, order, report, r)
+                filled = True
         elif kind == _TRIGGERED:
             deal["triggered"].append(n)
             if deal["phase"] == OPEN:
@@ -261,6 +265,7 @@ class Book:
                     orders.remove(n)
         state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
         deal["due_ns"] = 0
+        return filled
 
     def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: Reported) -> None:
         symbol, side = order.symbol, order.side

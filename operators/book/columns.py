@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,17 @@ from schemas.tables import SIGNAL
 SPARSE: Final = 8
 """With more slices than this for each row, rows are put in order by sorting; else by counting, which takes one step a slice."""
 NOTHING_SAID: Final = -(2**62)
+
+
+class Said(NamedTuple):
+    """The columns that the scan walks over, and how far it has read; fields as of Columns."""
+
+    quotes: npt.NDArray[np.void]
+    quote_order: npt.NDArray[np.int64]
+    signal_slices: npt.NDArray[np.int64]
+    signal_symbols: npt.NDArray[np.int64]
+    actions: npt.NDArray[np.int8]
+    place: npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -59,6 +70,11 @@ class Columns:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
+    def said(self) -> Said:
+        """What the scan walks over."""
+        return Said(self.quotes, self.quote_order, self.signal_slices, self.signal_symbols, self.actions, self.place)
+
+    @property
     def first(self) -> int:
         """The first slice in which a shard has a quote or a signal; NOTHING_SAID where there is none."""
         said = [int(self.quotes["slice"][self.quote_order[0]])] if self.quotes.size else []
@@ -74,8 +90,10 @@ class Columns:
 
     def wishes(self, k: int) -> list[Wish]:
         """The last action of each symbol in slice k, which the scan has just read."""
-        last: dict[int, Wish] = {}
         at = self.place.item(1) - 1
+        if at < 0 or self.signal_slices.item(at) != k:
+            return []
+        last: dict[int, Wish] = {}
         while at >= 0 and self.signal_slices.item(at) == k:
             symbol = self.signal_symbols.item(at)
             last.setdefault(symbol, Wish(symbol, self.actions.item(at), self.confidence_e6.item(at)))

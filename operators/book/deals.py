@@ -62,31 +62,31 @@ class Deal(TypedDict):
 
 def new_deal(side: int, stop_price: int, entry_due_ns: int, flat_ns: int) -> Deal:
     """A deal whose entry order is about to be sent."""
-    return Deal(
-        phase=OPEN,
-        side=side,
-        entry=-1,
-        exit=-1,
-        at_market=False,
-        working=[],
-        triggered=[],
-        stop_price=stop_price,
-        unprotected=0,
-        entry_due_ns=entry_due_ns,
-        opened_ns=-1,
-        exit_due_ns=FOREVER_NS,
-        flat_ns=flat_ns,
-        urgent=False,
-        accounts={},
-        due_ns=0,
-    )
+    return {
+        "phase": OPEN,
+        "side": side,
+        "entry": -1,
+        "exit": -1,
+        "at_market": False,
+        "working": [],
+        "triggered": [],
+        "stop_price": stop_price,
+        "unprotected": 0,
+        "entry_due_ns": entry_due_ns,
+        "opened_ns": -1,
+        "exit_due_ns": FOREVER_NS,
+        "flat_ns": flat_ns,
+        "urgent": False,
+        "accounts": {},
+        "due_ns": 0,
+    }
 
 
 def account_of(deal: Deal, n: int) -> OrderAccount:
     """The account of an order of the deal."""
     account = deal["accounts"].get(n)
     if account is None:
-        account = deal["accounts"][n] = OrderAccount(fees=no_fees(), booked={})
+        account = deal["accounts"][n] = {"fees": no_fees(), "booked": {}}
     return account
 
 

@@ -12,9 +12,8 @@ from operators.book.listings import Market
 from operators.book.rows import RowBook
 from operators.orders import Order, OrderLedger, Outcome, Reported
 from operators.timeline.stage import State
-from schemas.orders import EXECUTION_REPORT, ORDER_REQUEST, Reason, Reports, Requests, TimeInForce
+from schemas.orders import EXECUTION_REPORT, ORDER_REQUEST, Reason, ReportKind, Reports, Requests, TimeInForce
 from schemas.tables import OrderType
-from schemas.ticks import Ints
 
 ACCOUNT_PLACE: Final = 0
 NO_ORDER: Final = -1
@@ -22,13 +21,14 @@ _NO_REQUESTS: Final = np.zeros(0, ORDER_REQUEST)
 
 # Members looked up once: at each use that costs ten times what a name does (Enum's __getattr__).
 _APPLIED: Final = Outcome.APPLIED
+_FILL: Final = ReportKind.FILL
 _NONE: Final = Reason.NONE
 _DAY: Final = TimeInForce.DAY
 _GTC: Final = TimeInForce.GTC
 
 
 class Report(NamedTuple):
-    """An execution report as the book takes it; `mid2_before`: bid + ask at the end of the slice before the event's, 0 unknown.
+    """An execution report as the book takes it; `mid2_before`: of a fill, bid + ask at the end of the slice before, 0 unknown.
 
     Stands in states as a plain tuple, ordered as reports are handled (schemas/orders.py, REPORT_ORDER).
     """
@@ -46,17 +46,17 @@ Kept = tuple[int, int, int, int, int, int, bytes]
 """A Report as it stands in a state."""
 
 
-_HEAD: Final = Struct("<8xq8x2q32x2IB7x")
-"""(known_ts_ns, visible, order_n, symbol, exec_n, kind) of an EXECUTION_REPORT record."""
+_HEAD: Final = Struct("<8xq8x2q36xIB7x")
+"""(known_ts_ns, visible, order_n, exec_n, kind) of an EXECUTION_REPORT record."""
 
 
-def kept(reports: Reports, mid2: Ints) -> list[Kept]:
-    """Reports as they wait in a state; `mid2`: by symbol, bid + ask before."""
+def kept(reports: Reports, before2: Sequence[int]) -> list[Kept]:
+    """Reports as they wait in a state; `before2`: of each, bid + ask of its symbol before, of which only those of fills are kept."""
     size = EXECUTION_REPORT.itemsize
     raw = reports.tobytes()
     return [
-        (visible, known_ts_ns, order_n, exec_n, kind, mid2.item(symbol), raw[i * size : (i + 1) * size])
-        for i, (known_ts_ns, visible, order_n, symbol, exec_n, kind) in enumerate(_HEAD.iter_unpack(raw))
+        (visible, known_ts_ns, order_n, exec_n, kind, mid2 if kind == _FILL else 0, raw[i * size : (i + 1) * size])
+        for i, ((known_ts_ns, visible, order_n, exec_n, kind), mid2) in enumerate(zip(_HEAD.iter_unpack(raw), before2, strict=True))
     ]
 
 

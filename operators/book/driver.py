@@ -9,6 +9,7 @@ Slice by slice, which is what the result equals (tests drive it so and compare):
 Nearly all slices change nothing but marks, and an acknowledgement changes nothing but its order's row, which is written with the next
 decision. So the walk asks the venue for its next event other than that and the book for its next due time, lets the compiled scan take
 the marks up to there (it stops earlier at a signal that would act or a drawdown near the limit), and only there runs the readable code.
+`Walk` says so step by step, for any venue; `WalkBesideVenue` goes the same way in compiled code (walk_kernels.py).
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.book.book import Book, too_large
-from operators.book.columns import Columns
+from operators.book.columns import NOTHING_SAID, Columns
 from operators.book.control import from_version_1
 from operators.book.desk import Report, kept
 from operators.book.measures import summary_of
 from operators.book.rows import RowBook
 from operators.book.scan_kernels import ASK, BID, DECIDE, FULL, OVERFLOW, TOO_LARGE, close_second, scan
+from operators.book.walk_kernels import CROWDED, Noted, Standing, walk_on
 from operators.execution import PaperVenue, VenuePass
 from operators.portfolio import MoneyOverflowError
 from operators.timeline.stage import Migration, State
 from schemas.control import NO_LOG, Accepted, Command, ControlLog, Refused
+from schemas.entry_point import entry_point
 from schemas.instruments import InstrumentList
-from schemas.orders import ReportKind, Reports, Requests
+from schemas.orders import EXECUTION_REPORT, ReportKind, Reports, Requests
 from schemas.ranges import SliceOut
 from schemas.settings import Settings
 from schemas.tables import Rows
@@ -111,6 +114,7 @@ class Walk:
         self.venue = venue
         self.rows = RowBook(book.key, state["book"]["n"])
         self.desk = book.desk(state["book"], self.rows)
+        self._scan_slices = entry_point(scan)
         self._seconds = np.empty((SECONDS_AT_ONCE, 6), np.int64)
         self._made = 0
         self._mids2 = np.zeros(len(book.markets), np.int64)
@@ -132,10 +136,13 @@ class Walk:
                 return target + 1
             stopped = target
         keep(self.state, self.venue.skip(stopped + 1), self._mids2)
-        requests = self.book.decide(self.state["book"], self.desk, stopped, columns.wishes(stopped), self._visible(stopped))
+        self._decide(columns, stopped)
+        return stopped + 1
+
+    def _decide(self, columns: Columns, k: int) -> None:
+        requests = self.book.decide(self.state["book"], self.desk, k, columns.wishes(k), self._visible(k))
         if requests.size:
             self.venue.submit(requests)
-        return stopped + 1
 
     def close(self, at: int) -> tuple[Rows, ...]:
         """Ends the walk before slice `at`; its rows."""
@@ -161,15 +168,10 @@ class Walk:
         kill = self.book.kill_share(book)
         why = FULL
         while why == FULL:
-            lo, why, self._made = scan(
+            lo, why, self._made = self._scan_slices(
                 lo,
                 hi,
-                columns.quotes,
-                columns.quote_order,
-                columns.signal_slices,
-                columns.signal_symbols,
-                columns.actions,
-                columns.place,
+                *columns.said,
                 book["market"],
                 book["weight"],
                 book["stance"],
@@ -190,6 +192,8 @@ class Walk:
     def _visible(self, k: int) -> list[Report]:
         """Takes the reports out that the book may see at the end of slice k."""
         pending = self.state["pending"]
+        if not pending or pending[0][VISIBLE] > k:
+            return []
         seen = 0
         while seen < len(pending) and pending[seen][VISIBLE] <= k:
             seen += 1
@@ -202,13 +206,58 @@ class Walk:
         self._made = 0
 
 
+class WalkBesideVenue(Walk):
+    """The same walk where the venue is in this process and hears of a decision at once: in compiled code from decision to decision."""
+
+    venue: VenuePass
+
+    def __init__(self, book: Book, state: State, venue: VenuePass) -> None:
+        super().__init__(book, state, venue)
+        of = state["book"]
+        self._standing = Standing(of["market"], of["weight"], of["stance"], of["money"])
+        self._floor = venue.floor
+        self._noted = self._room()
+        self._walk_on = entry_point(walk_on)
+        self._scanned = NOTHING_SAID
+
+    def advance(self, columns: Columns, k: int, hi: int) -> int:
+        """As of Walk; it may end between decisions, where much was reported."""
+        venue = self.venue
+        if venue.floor is not self._floor:
+            self._floor, self._noted = venue.floor, self._room()
+        noted = self._noted
+        kill, due = self.book.kill_share(self.state["book"]), self._next_due()
+        of_venue = (venue.floor, venue.rules, venue.desks, venue.at)
+        k, venue.at, why, self._made, n, self._scanned = self._walk_on(
+            *of_venue, columns.said, self._standing, noted, k, hi, due, kill, self._made, self._scanned
+        )
+        if n:
+            self.state["pending"] += kept(noted.reports[:n], noted.before2[:n].tolist())
+            self.state["pending"].sort()
+        if why == DECIDE:
+            self._decide(columns, k)
+            return k + 1
+        if why == TOO_LARGE:
+            raise MoneyOverflowError(too_large(self.book.key, k))
+        if why == FULL:
+            self._drain()
+        elif why == CROWDED:
+            venue.give_room()
+        return k
+
+    def _room(self) -> Noted:
+        """Room for what is noted on the way: for twice the reports that the venue's floor can hold, so that a walk goes on with some."""
+        n = 2 * self.venue.floor.found.size
+        return Noted(self._seconds, np.empty(n, EXECUTION_REPORT), np.empty(n, np.int64), self._mids2)
+
+
 def keep(state: State, reports: Reports, before2: npt.NDArray[np.int64]) -> None:
     """Keeps reports until the book may see them, in the order in which it will (REPORT_ORDER).
 
     `before2` int64 (instruments,): bid + ask at the end of the slice before that in which they happened.
     """
     if reports.size:
-        state["pending"] += kept(reports, before2)
+        state["pending"] += kept(reports, before2[reports["symbol"]].tolist())
         state["pending"].sort()
 
 
@@ -289,7 +338,10 @@ class AccountStage(Account):
         self.book.begin(state["book"], columns.first)
         work = self.venue.open(state["venue"], self.venue.window(lo, hi, [o.gated for o in x if o.gated is not None]), acks_stop=False)
         late = self.book.delay_ns >= self.book.slice_ns
-        walk = Walk(self.book, state, LateRequests(work, state["leaving"], self.book.slice_ns) if late else work)
+        if late:
+            walk = Walk(self.book, state, LateRequests(work, state["leaving"], self.book.slice_ns))
+        else:
+            walk = WalkBesideVenue(self.book, state, work)
         k = lo
         while k < hi:
             k = walk.advance(columns, k, hi)

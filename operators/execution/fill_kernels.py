@@ -84,6 +84,7 @@ def report(
     r.liquidity = liquidity
     r.reason = reason
     r.account = order.account
+    r.pad[0] = r.pad[1] = r.pad[2] = 0
     order.known_ns = known
     order.exec_n += 1
     if order.phase == PHASE_DEAD:

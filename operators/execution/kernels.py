@@ -15,7 +15,7 @@ from numba import njit
 
 from operators.execution.fill_kernels import accept, end, order_meets_print, order_meets_quote, report
 from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT, PHASE_RESTING, PHASE_STOP, PHASE_TRIGGERED, PHASE_WAITING
-from operators.execution.market_kernels import ask_venue, enter_session, first_tick, session_of, show, valid_quote
+from operators.execution.market_kernels import ask_venue, enter_session, session_of, show, valid_quote
 from schemas.orders import REDUCE_ONLY, UNKNOWN_QUEUE, Reason, ReportKind, TimeInForce
 from schemas.ranges import FILLS, IN_SESSION
 from schemas.ticks import QUOTE, TRADE
@@ -43,43 +43,6 @@ _SESSION_CLOSED = int(Reason.SESSION_CLOSED)
 _NOT_SHORTABLE = int(Reason.SIDE_NOT_SHORTABLE)
 _NOTHING_TO_REDUCE = int(Reason.REDUCE_ONLY_NOTHING_TO_REDUCE)
 _EXPIRY_PAST = int(Reason.EXPIRY_PAST)
-
-
-@njit(cache=True)
-def look(
-    ticks: Any,
-    slices: Any,
-    gate: Any,
-    near: int,
-    start: int,
-    until: int,
-    orders: Any,
-    n: int,
-    market: Any,
-    ahead: Any,
-    ahead_market: Any,
-    onwards: bool,
-    acks_stop: bool,
-    sessions: Any,
-    p: Any,
-    cdf: Any,
-    quantile: Any,
-    out: Any,
-) -> tuple[int, int, int, bool, int]:
-    """`scan` of slices [start, until) that leaves the first `n` rows of `orders` and `market` as they are.
-
-    What becomes of them is written to `ahead` and `ahead_market`; `onwards`: these already stand at `start`. `near`: a place not after
-    the first tick of slice `start`; that place is returned after what `scan` returns.
-    """
-    if not onwards:
-        for j in range(n):
-            ahead[j] = orders[j]
-        ahead_market[0] = market[0]
-    first = first_tick(slices, near, start)
-    status, made, event, alive = scan(
-        ticks, slices, gate, first, until, ahead[:n], ahead_market, acks_stop, sessions, p, cdf, quantile, out
-    )
-    return status, made, event, alive, first
 
 
 @njit(cache=True)

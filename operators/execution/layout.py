@@ -42,6 +42,9 @@ import numpy as np
 
 NEVER: Final = 2**61
 """A time or slice after everything; twice it still fits int64."""
+NO_EVENT: Final = -1
+UNREPORTED: Final = NEVER
+"""In the place of a slice: nothing happens, nothing was reported."""
 
 PHASE_IN_FLIGHT: Final = 0  # sent, not yet at the venue
 PHASE_WAITING: Final = 1  # arrived, takes from the first valid quote
@@ -123,6 +126,42 @@ LAST_QUOTE: Final = np.dtype(
     ]
 )
 """Last quote row of each instrument at the end of the last range, for orders that come later: one record per instrument."""
+
+DESK: Final = np.dtype(
+    [
+        (name, "<i8")
+        for name in (
+            "account",
+            "symbol",
+            "ticks",
+            "slices",
+            "gate",
+            "size",
+            "near",
+            "rows",
+            "done",
+            "through",
+            "event",
+            "active",
+            "alive",
+            "found",
+            "taken",
+        )
+    ]
+)
+"""Where one account's orders in one symbol stand during a pass.
+
+| field | meaning |
+| --- | --- |
+| account, symbol | whose orders |
+| ticks, slices, gate, size | addresses of the symbol's ticks in the window (SymbolTicks) and their number; 0 until somebody reads them |
+| near | a place among them not after slice `done` |
+| rows | orders there are |
+| done | the first slice that is not committed: the orders stand at its beginning |
+| through, event | scans have gone on to slice `through`, and met `event` in their last slice, or NO_EVENT; equal to `done`: none has |
+| active, alive | whether anything can still happen to an order at `done`, after the scans |
+| found, taken | reports that the scans found since `done`, and how many of them were handed out |
+"""
 
 PARAMETERS: Final = np.dtype(
     [

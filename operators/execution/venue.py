@@ -33,6 +33,7 @@ from typing import Final
 
 import numpy as np
 
+from operators.execution.desk_kernels import Rules
 from operators.execution.layout import FILL_RULES, LAST_QUOTE, MARKET, NEVER, PARAMETERS, PHASE_DEAD, VENUE_ORDER
 from operators.execution.splitting import split_tables
 from operators.execution.venue_pass import VenuePass
@@ -72,15 +73,13 @@ class PaperVenue:
         self.instruments = instruments
         self.settings = v
         self.slice_ns = settings.slice_ns
-        self.tables = split_tables(v.partial_fill_mean, v.partial_fill_alpha, v.partial_fill_beta)
-        self.sessions = [instruments.session_array(i) for i in range(len(instruments.instruments))]
         self.shard_of_symbol = [shard_of(symbol, settings.shards) for symbol in instruments.symbols]
         self.symbols_of_shard: dict[int, int] = {}
         self.quoted_of_shard: dict[int, int] = {}
         for i, shard in zip(instruments.instruments, self.shard_of_symbol, strict=True):
             self.symbols_of_shard[shard] = self.symbols_of_shard.get(shard, 0) + 1
             self.quoted_of_shard[shard] = self.quoted_of_shard.get(shard, 0) + int(i.quoted)
-        parameters = np.zeros((len(instruments.instruments), 1), PARAMETERS)
+        parameters = np.zeros(len(instruments.instruments), PARAMETERS)
         for row, i in zip(parameters, instruments.instruments, strict=True):
             row["slice_ns"] = self.slice_ns
             row["seed"] = v.seed
@@ -99,7 +98,15 @@ class PaperVenue:
             row["report_mu"] = v.report_latency_mu
             row["report_sigma"] = v.report_latency_sigma
             row["scale"] = v.latency_scale
-        self.parameters = list(parameters)
+        sessions = [instruments.session_array(i) for i in range(len(parameters))]
+        tables = split_tables(v.partial_fill_mean, v.partial_fill_alpha, v.partial_fill_beta)
+        self.rules = Rules(
+            np.concatenate(sessions) if sessions else np.zeros((0, 2), np.int64),
+            np.cumsum([0, *(len(s) for s in sessions)], dtype=np.int64),
+            parameters,
+            tables.poisson_cdf,
+            tables.beta_quantile,
+        )
 
     def start(self) -> State:
         """The venue before the first slice: no orders."""

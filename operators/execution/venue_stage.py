@@ -9,7 +9,7 @@ credit of the sources bounds it (operators/timeline/control.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from schemas.settings import Settings
 from schemas.ticks import END, rows_joined
 
 GOES_ON, OVER, SAID = range(3)
-_NO_QUALITY: Final = np.zeros(0, np.int64)
 
 Held = tuple[int, int, int, Any, Any, Any]
 """A gated range as it waits: shard, lo, hi, ticks, slices, gate."""
@@ -142,7 +141,7 @@ def _head(held: Held, k: int) -> GatedRange:
     """What of a range stands before slice k."""
     shard, lo, hi, ticks, slices, gate = held
     i = int(np.searchsorted(slices, k))
-    return GatedRange(shard, lo, min(hi, k), ticks[:i], slices[:i], gate[:i], (), i, 0, _NO_QUALITY)
+    return GatedRange(shard, lo, min(hi, k), ticks[:i], slices[:i], gate[:i], (), i, 0)
 
 
 def _tail(held: Held, k: int) -> Held:

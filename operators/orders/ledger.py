@@ -228,15 +228,27 @@ class OrderLedger:
     def _note(self, o: Order, ts_ns: int, slice_: int, reason: int) -> None:
         n = self.next_row_n
         self.next_row_n = n + 1
-        of_it = (o.order_n, o.quantity, o.filled, o.price, o.stop_price, o.symbol, o.type, o.side, o.state)
-        self._rows.append(_ROW.pack(n, slice_, ts_ns, *of_it, reason))
+        row = _ROW.pack(n, slice_, ts_ns, o.order_n, o.quantity, o.filled, o.price, o.stop_price, o.symbol, o.type, o.side, o.state, reason)
+        self._rows.append(row)
 
     def _request(self, o: Order, operation: Operation, ts_ns: int) -> bytes:
         if operation == _CANCEL:
             return _REQUEST.pack(o.order_n, ts_ns, 0, 0, 0, 0, o.symbol, operation, o.type, o.side, 0, 0, self.account_index)
-        amounts = (o.quantity, o.price, o.stop_price, o.expires_ts_ns)
-        what = (operation, o.type, o.side, o.time_in_force, o.flags)
-        return _REQUEST.pack(o.order_n, ts_ns, *amounts, o.symbol, *what, self.account_index)
+        return _REQUEST.pack(
+            o.order_n,
+            ts_ns,
+            o.quantity,
+            o.price,
+            o.stop_price,
+            o.expires_ts_ns,
+            o.symbol,
+            operation,
+            o.type,
+            o.side,
+            o.time_in_force,
+            o.flags,
+            self.account_index,
+        )
 
     def _forgotten(self, order: Order, ts_ns: int) -> bool:
         return order.state in TERMINAL and ts_ns - order.ended_ns > RETENTION_NS

@@ -35,7 +35,7 @@ class FeeTally(TypedDict):
 
 def no_fees() -> FeeTally:
     """The tally of an order without fills."""
-    return FeeTally(shares=0, maker=0, taker=0, charged=0)
+    return {"shares": 0, "maker": 0, "taker": 0, "charged": 0}
 
 
 class FeeMeter:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from schemas.ranges import CROSSED, DECIDES, FEATURES, FILLS, IN_SESSION, LIT, LOCKED, VOLUME
-from schemas.tables import DeadLetterReason
+from schemas.tables import QUALITY_NS, DeadLetterReason
 from schemas.ticks import DEPTH, FLAG_CORPORATE_ACTION, FLAG_SUSPICIOUS, FLAG_TIME_REFUSED, QUOTE, TRADE
 
 # Columns of `limits`, int64 (symbols of the shard, LIMITS): what an instrument allows.
@@ -33,7 +33,11 @@ FLOOR2, PRICE_MAX, SIZE_MAX, SIZE_MIN, QUOTED, NO_FILL, NO_VOLUME, NO_FEATURES, 
 LAST2, COUNT, HEAD, RUN, LEVEL2, TRACK = range(6)
 # Columns of `score`, int64 (symbols of the shard, SCORE): running means in 1e-9.
 COMPLETE, TIMELY, VALID, SCORE = range(4)
+# Columns of `tally`, int64 (symbols of the shard, TALLY): ticks of the period under way.
+READ, DEAD, LATE, MISSING, TALLY = range(5)
 
+NO_PERIOD = 2**62
+"""Stands for the period before the first tick; it never ends."""
 MIN_WINDOW = 5
 ONE_E9 = 1_000_000_000
 SCORE_SHIFT = 10
@@ -176,6 +180,46 @@ def moved(score: int, target: int) -> int:
 
 
 @njit(nogil=True, cache=True)
+def first_slice_after(period: int, slice_ns: int) -> int:
+    """The first slice that begins after a period; of NO_PERIOD a slice before every other."""
+    return -(-(period + 1) * QUALITY_NS // slice_ns) if period != NO_PERIOD else -NO_PERIOD
+
+
+@njit(nogil=True, cache=True)
+def tell_quality(
+    tally: np.ndarray,
+    score: np.ndarray,
+    period: int,
+    slice_ns: int,
+    symbols: np.ndarray,
+    quality_n: np.ndarray,
+    quality: np.ndarray,
+    told: int,
+) -> int:
+    """Ends a period: a row for each symbol that had a tick in it, counts back to 0. Returns how many rows there are then.
+
+    `quality` tables.QUALITY (rows,), the first `told` in use; `symbols` int64 (L,) ids, `quality_n` int64 (L,) rows so far.
+    """
+    for s in range(tally.shape[0]):
+        if tally[s, READ] == 0:
+            continue
+        row = quality[told]
+        row.n = quality_n[s]
+        row.ts_ns = (period + 1) * QUALITY_NS
+        row.slice = first_slice_after(period, slice_ns) - 1
+        row.symbol = symbols[s]
+        row.read, row.dead, row.late, row.missing = tally[s, READ], tally[s, DEAD], tally[s, LATE], tally[s, MISSING]
+        row.completeness_e6 = (score[s, COMPLETE] + 500) // 1000
+        row.timeliness_e6 = (score[s, TIMELY] + 500) // 1000
+        row.validity_e6 = (score[s, VALID] + 500) // 1000
+        row.score_e6 = row.completeness_e6 * row.timeliness_e6 // 1_000_000 * row.validity_e6 // 1_000_000
+        tally[s] = 0
+        quality_n[s] += 1
+        told += 1
+    return told
+
+
+@njit(nogil=True, cache=True)
 def clear_tracks(track: np.ndarray, s: int) -> None:
     """Forgets the accepted prices of a symbol."""
     for which in range(2):
@@ -199,7 +243,11 @@ def pass_range(
     track: np.ndarray,
     window: np.ndarray,
     score: np.ndarray,
-    gaps: np.ndarray,
+    tally: np.ndarray,
+    period: np.ndarray,
+    symbols: np.ndarray,
+    quality_n: np.ndarray,
+    quality: np.ndarray,
     lead_last2: np.ndarray,
     scratch: np.ndarray,
     reason_out: np.ndarray,
@@ -207,8 +255,9 @@ def pass_range(
     lead_at: np.ndarray,
     lead_ts: np.ndarray,
     lead_price2: np.ndarray,
-) -> tuple[int, int, int]:
-    """Judges every tick of a range in order; returns how many were refused, how many were late, how many lead entries there are.
+) -> tuple[int, int, int, int]:
+    """Judges every tick of a range in order; returns how many were refused, how many were late, how many lead entries and rows of
+    `quality` there are.
 
     `local` int32 (instruments,): place in the shard or -1; `sessions` int64 (m, 2) of all symbols one after the other, those of
     symbol s end before session_end[s]; `session` int64 (symbols,) the row at which each symbol stands; `window` int64 (symbols,
@@ -232,17 +281,36 @@ def pass_range(
     dead = 0
     late = 0
     leads = 0
+    told = 0
+    run = np.int64(-1)
+    since = 0
+    over = first_slice_after(period[0], rules[SLICE_NS])
     for i in range(ticks.size):
+        if slices[i] >= over:
+            if run >= 0:
+                tally[run, READ] += i - since
+                since = i
+            told = tell_quality(tally, score, period[0], rules[SLICE_NS], symbols, quality_n, quality, told)
+            period[0] = slices[i] * rules[SLICE_NS] // QUALITY_NS
+            over = first_slice_after(period[0], rules[SLICE_NS])
         kind = np.int64(kind_of[i])
         symbol = np.int64(symbol_of[i])
         gate_out[i] = 0
         s = np.int64(local[symbol]) if symbol < local.size else np.int64(-1)
+        if s != run:
+            if run >= 0:
+                tally[run, READ] += i - since
+            run = s
+            since = i
         if late_ns_of[i] > 0:
             late += 1
+            if s >= 0:
+                tally[s, LATE] += 1
         if s < 0 or kind < QUOTE or kind > DEPTH:
             reason_out[i] = _UNKNOWN_KIND if kind < QUOTE or kind > DEPTH else _UNKNOWN_SYMBOL
             dead += 1
             if s >= 0:
+                tally[s, DEAD] += 1
                 score[s, VALID] = moved(score[s, VALID], 0)
             continue
         ts = ts_ns_of[i]
@@ -263,7 +331,7 @@ def pass_range(
         if reason == 0:
             next_seq[s] = seq_of[i] + np.uint64(1)
             last_ts[s] = ts
-            gaps[s] += gap
+            tally[s, MISSING] += gap
             at = session[s]
             if flags & FLAG_CORPORATE_ACTION:
                 clear_tracks(track, s)
@@ -328,6 +396,7 @@ def pass_range(
         reason_out[i] = reason
         if reason != 0:
             dead += 1
+            tally[s, DEAD] += 1
             score[s, VALID] = moved(score[s, VALID], 0)
             continue
         score[s, VALID] = moved(score[s, VALID], ONE_E9)
@@ -336,19 +405,9 @@ def pass_range(
         if late_ns_of[i] > 0:
             timely = np.int64(ONE_E9 * (1.0 - min(1.0, late_ns_of[i] / rules[TIMELY_NS])))
         score[s, TIMELY] = moved(score[s, TIMELY], timely)
-    return dead, late, leads
-
-
-@njit(nogil=True, cache=True)
-def quality_e6(score: np.ndarray) -> np.ndarray:
-    """Product of completeness, timeliness and validity (1e-9 each, int64 (L, SCORE)), in millionths, int64 (L,)."""
-    out = np.empty(score.shape[0], np.int64)
-    for s in range(score.shape[0]):
-        product = np.int64(1_000_000)
-        for part in range(SCORE):
-            product = product * ((score[s, part] + 500) // 1000) // 1_000_000
-        out[s] = product
-    return out
+    if run >= 0:
+        tally[run, READ] += ticks.size - since
+    return dead, late, leads, told
 
 
 @njit(nogil=True, cache=True)

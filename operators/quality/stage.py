@@ -17,7 +17,8 @@ Outliers are judged inside the session only, on doubled prices (bid + ask, twice
   are judged by percent and never enter a window. Depth is not judged by price.
 
 `len(passed) + len(dead letters) == read`, always. The quality score is the product of three running means (over about 1,000
-ticks) from 0 to 1: completeness 1 / (1 + gap), timeliness 1 - late / timely_ms, validity (1 passed, 0 refused).
+ticks) from 0 to 1: completeness 1 / (1 + gap), timeliness 1 - late / timely_ms, validity (1 passed, 0 refused). It leaves as a row of the
+table `quality` for each ten seconds of event time, by their slices, in which a symbol had a tick, once nothing more can come in them.
 """
 
 from __future__ import annotations
@@ -31,11 +32,26 @@ import numpy.typing as npt
 from operators.quality import kernels as k
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.ranges import GatedRange, LeadSeries
-from schemas.tables import DEAD_LETTER, Rows
+from schemas.tables import DEAD_LETTER, QUALITY, QUALITY_NS, Rows
 from schemas.ticks import Ints, Ticks, read_only, rows_at
 
 UNKNOWN_KEY: Final = "unknown"
 """Key of dead letters whose symbol is not one of the shard's."""
+
+
+def _no_quality(symbols: int) -> State:
+    """Nothing told of the quality yet, and nothing to tell."""
+    return {
+        "tally": np.zeros((symbols, k.TALLY), np.int64),
+        "period": np.full(1, k.NO_PERIOD, np.int64),
+        "quality_n": np.zeros(symbols, np.int64),
+    }
+
+
+def _from_version_1(state: State) -> State:
+    """Version 1 kept `gaps`, which nothing read, and told nothing: the first row counts from here on."""
+    kept = {name: value for name, value in state.items() if name != "gaps"}
+    return {**kept, **_no_quality(len(state["score"]))}
 
 
 class QualityStage:
@@ -43,12 +59,13 @@ class QualityStage:
 
     State, by symbol of the shard (L): `next_seq` uint64 (L,) smallest sequence number still new; `last_ts` int64 (L,) ns; `session`
     int64 (L,) session that has not ended; `track` int64 (L, 2, 5) and `window` int64 (L, 2, mad_window) accepted prices, doubled;
-    `score` int64 (L, 3) 1e-9; `gaps` int64 (L,) missing sequence numbers; `dead` int64 (L + 1,) dead letters so far, unknown
-    symbols last; `lead` int64 (L,) last doubled price told to followers.
+    `score` int64 (L, 3) 1e-9; `tally` int64 (L, 4) what came in the ten seconds under way, which are number `period` int64 (1,);
+    `quality_n` int64 (L,) rows of `quality` so far; `dead` int64 (L + 1,) dead letters so far, unknown symbols last; `lead` int64 (L,)
+    last doubled price told to followers.
     """
 
-    version = 1
-    migrations: Mapping[int, Migration] = {}
+    version = 2
+    migrations: Mapping[int, Migration] = {1: _from_version_1}
 
     def __init__(self, place: ShardPlace, decide_from_ns: int = -(2**62)) -> None:
         gate = place.settings.gate
@@ -88,6 +105,7 @@ class QualityStage:
         intervals = [place.instruments.session_array(s) for s in place.symbols]
         self._session_end = np.cumsum([len(a) for a in intervals], dtype=np.int64)
         self._sessions = np.concatenate(intervals) if intervals else np.empty((0, 2), np.int64)
+        self._symbols = np.array(place.symbols, np.int64)
         self._scratch = np.empty(gate.mad_window, np.int64)
 
     def start(self) -> State:
@@ -99,7 +117,7 @@ class QualityStage:
             "track": np.zeros((count, 2, k.TRACK), np.int64),
             "window": np.zeros((count, 2, self._place.settings.gate.mad_window), np.int64),
             "score": np.full((count, k.SCORE), k.ONE_E9, np.int64),
-            "gaps": np.zeros(count, np.int64),
+            **_no_quality(count),
             "dead": np.zeros(count + 1, np.int64),
             "lead": np.zeros(count, np.int64),
         }
@@ -111,9 +129,10 @@ class QualityStage:
         reason = np.empty(count, np.uint8)
         gate = np.empty(count, np.uint8)
         leads = np.empty((3, count if self._leading else 0), np.int64)
-        refused = late = led = 0
+        refused = late = led = told = 0
+        quality = np.zeros(self._most_told(slices), QUALITY)
         if count:
-            refused, late, led = k.pass_range(
+            refused, late, led, told = k.pass_range(
                 read_only(ticks),
                 read_only(slices),
                 self._place.local,
@@ -128,7 +147,11 @@ class QualityStage:
                 state["track"],
                 state["window"],
                 state["score"],
-                state["gaps"],
+                state["tally"],
+                state["period"],
+                self._symbols,
+                state["quality_n"],
+                quality,
                 state["lead"],
                 self._scratch,
                 reason,
@@ -137,6 +160,10 @@ class QualityStage:
                 leads[1],
                 leads[2],
             )
+        slice_ns = self._place.settings.slice_ns
+        period = state["period"].item(0)
+        if period < min(hi * slice_ns // QUALITY_NS, k.NO_PERIOD):
+            told = k.tell_quality(state["tally"], state["score"], period, slice_ns, self._symbols, state["quality_n"], quality, told)
         rows: tuple[Rows, ...] = ()
         passed, passed_slices = ticks, slices
         if refused:
@@ -145,8 +172,24 @@ class QualityStage:
             passed, passed_slices, gate = rows_at(ticks, keep), slices[keep], gate[keep]
             passed.flags.writeable = passed_slices.flags.writeable = False
         series = tuple(_lead_series(symbol, lo, hi, ticks, slices, leads[:, :led]) for symbol in self._leading)
-        quality = k.quality_e6(state["score"])
-        return state, (GatedRange(self._place.shard, lo, hi, passed, passed_slices, gate, rows, count, late, quality), series)
+        if told:
+            rows += self._by_symbol(quality[:told])
+        return state, (GatedRange(self._place.shard, lo, hi, passed, passed_slices, gate, rows, count, late), series)
+
+    def _most_told(self, slices: Ints) -> int:
+        """The most rows of `quality` that ticks of these slices can end: for each symbol one of each ten seconds, and those before them."""
+        slice_ns, symbols, count = self._place.settings.slice_ns, len(self._place.symbols), len(slices)
+        if not count:
+            return symbols
+        spanned = (slices.item(-1) - slices.item(0)) * slice_ns // QUALITY_NS + 2
+        return symbols + min(spanned * symbols, count)
+
+    def _by_symbol(self, told: npt.NDArray[np.void]) -> tuple[Rows, ...]:
+        """Rows of `quality`, each symbol's apart."""
+        if len(self._place.symbols) == 1:
+            return (Rows("quality", self._names[0], told),)
+        of = self._place.local[told["symbol"]]
+        return tuple(Rows("quality", self._names[n], rows_at(told, of == n)) for n in np.unique(of).tolist())
 
     def _dead_letters(self, so_far: Ints, ticks: Ticks, slices: Ints, reason: npt.NDArray[np.uint8]) -> tuple[Rows, ...]:
         """Rows of refused ticks by symbol, in the tape's order; moves the counters."""

@@ -10,6 +10,7 @@
 | equity | account | equity, cash, drawdown, exposure |
 | dead_letters | shard, symbol | reason, sequence, record |
 | statistics | shard | ticks, dead, late, max_late_ns, input_spikes, hidden_spikes |
+| quality | shard, symbol | read, dead, late, missing, completeness, timeliness, validity, score |
 | skill | shard, symbol | the counts as they are, predictor |
 
 Every table begins with id, its key columns, n, slice, ts_ns; hashed tables end with `digest`, the first eight bytes of the
@@ -169,6 +170,14 @@ LAYOUTS: Final[dict[str, Layout]] = {
         KeyColumn.SHARD,
         False,
         _integers("ticks", "dead", "late", "max_late_ns", "input_spikes", "hidden_spikes"),
+    ),
+    "quality": Layout(
+        KeyColumn.SYMBOL,
+        True,
+        (
+            *_integers("read", "dead", "late", "missing"),
+            *(Column(name, f"{name}_e6", Kind.DECIMAL, "6") for name in ("completeness", "timeliness", "validity", "score")),
+        ),
     ),
     "skill": Layout(
         KeyColumn.SYMBOL,

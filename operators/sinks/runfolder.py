@@ -1,6 +1,7 @@
 """The run folder: what is in it, who may use it, and what a start in it means.
 
-run.json, settings.json, report.html, lake/, recovery/, variants.json (what the report computed), and two files of its own:
+run.json, settings.json, report.html, lake/, recovery/, variants.json (what the report computed), begin.json (where a live run began at the
+end of the log), and two files of its own:
 identity.json says which job the folder holds, lock is held by the process that uses it.
 """
 
@@ -24,7 +25,18 @@ import schemas
 from operators.sinks.delta import failure
 from schemas.errors import LakeError, RefusedError
 
-DELETED: Final = ("run.json", "recovery", "lake", "spool", "starts.jsonl", "settings.json", "variants.json", "report.html", "identity.json")
+DELETED: Final = (
+    "run.json",
+    "recovery",
+    "lake",
+    "spool",
+    "starts.jsonl",
+    "begin.json",
+    "settings.json",
+    "variants.json",
+    "report.html",
+    "identity.json",
+)
 """What a run may hold, in the order in which it is deleted: cut short anywhere, the rest is no run that is gone on with."""
 PART: Final = ".part"
 SOURCES: Final = ("schemas", "operators", "flows")
@@ -161,17 +173,7 @@ class RunFolder:
     def _delete(self) -> None:
         """Deletes what a run wrote. Folders leave by a rename: cut short anywhere, the rest is a folder that can be gone on with."""
         try:
-            for name in (
-                "run.json",
-                "recovery",
-                "lake",
-                "spool",
-                "starts.jsonl",
-                "settings.json",
-                "variants.json",
-                "report.html",
-                "identity.json",
-            ):
+            for name in DELETED:
                 path = self.path / name
                 if path.exists():
                     path.replace(path.with_name(name + PART))

@@ -41,6 +41,7 @@ class _Sums:
     max_drawdown_e8: int = 0
     positions: dict[tuple[str, int], tuple[int, int, int, int]] = field(default_factory=dict)
     equity: dict[str, tuple[int, int]] = field(default_factory=dict)
+    quality: dict[str, tuple[int, ...]] = field(default_factory=dict)
     repeated: int = 0
 
 
@@ -68,6 +69,8 @@ class Totals:
                 setattr(s, name, getattr(s, name) + int(a[name].sum()))
             s.max_late_ns = max(s.max_late_ns, int(a["max_late_ns"].max()))
             self._span(a)
+        elif table == "quality":
+            s.quality[key] = _with_quality(s.quality.get(key), a)
         elif table == "dead_letters":
             _count(s.dead_letters, a["reason"])
             self._span(a)
@@ -110,7 +113,8 @@ class Totals:
         """The counters as plain JSON values with names for codes, in the words of `run.json`.
 
         `ticks` is what passed the gate, `rows_read` that and the dead letters; `slices` the number from the first to the last;
-        first and last time are slice ends of `statistics` and times of dead letters; money stays in units of 1e-10.
+        first and last time are slice ends of `statistics` and times of dead letters; money stays in units of 1e-10. `quality` by symbol:
+        ticks read, dead, late and missing, the means and the score at the end, the lowest score and the end of its ten seconds.
         """
         s = self._sums
         names = {**codebook, **OWN_CODES}
@@ -125,6 +129,7 @@ class Totals:
             "rows_read": s.ticks + s.dead,
             "ticks": s.ticks,
             "dead_letters": _named(s.dead_letters, names["dead_letter"]),
+            "quality": {key: _named_quality(told) for key, told in sorted(s.quality.items())},
             "late_ticks": s.late,
             "max_late_ns": s.max_late_ns,
             "input_spikes": s.input_spikes,
@@ -159,6 +164,27 @@ class Totals:
         self._sums = _Sums()
         for name, value in state.items():
             setattr(self._sums, name, dict(value) if isinstance(value, dict) else value)
+
+
+_SUMMED = ("read", "dead", "late", "missing")
+_MEANS = ("completeness", "timeliness", "validity", "score")
+
+
+def _with_quality(told: tuple[int, ...] | None, a: Any) -> tuple[int, ...]:
+    """What is kept of a symbol's quality - sums, last means in 1e-6, lowest score and its time - with further rows."""
+    sums = [int(a[name].sum()) + (told[i] if told else 0) for i, name in enumerate(_SUMMED)]
+    at = int(a["score_e6"].argmin())
+    lowest = (int(a["score_e6"][at]), int(a["ts_ns"][at]))
+    if told and told[-2] <= lowest[0]:
+        lowest = told[-2], told[-1]
+    return (*sums, *(int(a[f"{name}_e6"][-1]) for name in _MEANS), *lowest)
+
+
+def _named_quality(told: tuple[int, ...]) -> dict[str, int | float]:
+    *counts, lowest, lowest_ts_ns = told
+    means = {name: e6 / 1e6 for name, e6 in zip(_MEANS, counts[len(_SUMMED) :], strict=True)}
+    sums = dict(zip(_SUMMED, counts[: len(_SUMMED)], strict=True))
+    return {**sums, **means, "lowest": lowest / 1e6, "lowest_ts_ns": lowest_ts_ns}
 
 
 def _count(counts: Counts, codes: Any) -> None:

@@ -42,6 +42,36 @@ def said(error: KafkaException | KafkaError) -> str:
     return str(error) if cause is None else f"{cause.str()} ({cause.name()})"
 
 
+_RIGHTS: Final = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right {right} on the topic {topics} is missing",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the right DESCRIBE on the deployment's consumer groups is missing",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the right WRITE on the sink's transactional ids is missing",
+}
+"""What the broker means by forbidding something."""
+
+
+def lacking(error: KafkaException | KafkaError, right: str, *topics: str) -> KafkaException:
+    """An error of the client as an exception which, where the broker forbids what was asked, names the right that is missing.
+
+    `right`: READ, WRITE, ...; `topics`: full names of those it was asked of, of which one is at fault. infra/rights.py lists all rights.
+    """
+    cause = cause_of(error)
+    named = None if cause is None else _RIGHTS.get(cause.code())
+    if cause is None or named is None:
+        return error if isinstance(error, KafkaException) else KafkaException(error)
+    text = named.format(right=right, topics=" or ".join(topics))
+    return KafkaException(KafkaError(cause.code(), text, cause.fatal(), cause.retriable(), cause.txn_requires_abort()))
+
+
+@contextmanager
+def rights_named(right: str, topic: str) -> Iterator[None]:
+    """An error of the client within names the right that is missing (`lacking`)."""
+    try:
+        yield
+    except KafkaException as e:
+        raise lacking(e, right, topic) from e
+
+
 class Reports:
     """What a client told by itself while it could not connect. The answer to a question is then a mere "transport failure".
 
@@ -110,7 +140,10 @@ class Outage:
         self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}", self)
         cause = cause_of(error)
         if cause is not None and self._hopeless(cause):
-            self._end(f"{what}: the broker refuses: {said(error)}; mend its permissions or kafka.librdkafka, then start again", error)
+            self._end(
+                f"{what}: the broker refuses: {said(error)}; mend its rights (docs/reference.md) or kafka.librdkafka, then start again",
+                error,
+            )
         if now - self._began_s >= self._kafka.outage_s:
             self._end(
                 f"{what}: no success for {now - self._began_s:.0f} s (kafka.outage_s is {self._kafka.outage_s:g}), at last: {said(error)}. "

@@ -102,6 +102,7 @@ class Live:
     | dead_letters | by reason | what could not be used and was set aside |
     | refusals | by rule | intents that risk refused |
     | rows | by table | rows handed to sinks |
+    | quality | by symbol | the gate's quality score, 0 to 1, as of the last ten seconds of event time in which the symbol had a tick |
     | duplicates | - | records dropped because they were there already (a producer that began again, output sent anew) |
     | sequence_holes | - | records missing in a partition's stream |
     | restarts | - | how often this run was resumed from its recovery directory |
@@ -137,6 +138,7 @@ class Live:
         self.dead_letters: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
         self.rows: dict[str, int] = {}
+        self.quality: dict[str, float] = {}
         self.lag_messages: dict[str, int] = {}
         self.event_ns: dict[str, int] = {}
         self.watermark: dict[str, int] = {}

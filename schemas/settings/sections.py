@@ -262,6 +262,9 @@ class InfluxSettings(Section):
     retry_first_ms: int = Field(200, ge=1, le=60_000, description="pause before what failed is sent again; it doubles each time")
     retry_most_ms: int = Field(30_000, ge=1, le=600_000, description="longest pause between two attempts, unless the server asks for more")
     spool_max_mb: int = Field(1024, ge=1, le=10**7, description="MiB that may wait on disk; when it is full the flow waits")
+    spool_spare_mb: int = Field(
+        256, ge=0, le=10**7, description="MiB of its disk that the spool leaves free, for the recovery store beside it; else the flow waits"
+    )
     drop_when_full: bool = Field(False, description="whether points are dropped, and counted, instead of waiting while the spool is full")
     ca_file: str = Field("", description="file of certificates to trust for https; empty: the system's")
 

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 from flows.cli.app import app
+from flows.cli.replay_command import default_folder
+from flows.replay import short_hash
 from flows.terminal import iso_time, parsed_duration, parsed_time
 from operators.sources.simulator import simulate
+from operators.spiking import DEFAULT_MODEL
+from schemas.control import NO_LOG
 from schemas.errors import UsageError
+from schemas.settings import load_settings
 
 Cli = Callable[..., Any]
 COMMANDS = {
@@ -228,6 +233,19 @@ def test_a_tape_is_described_in_readable_columns(cli: Cli, tape: Path, monkeypat
     assert "1704724" not in ended.out
     assert sum("SIM0" in s for s in ended.out.splitlines()) == 16
     assert len(ended.out.splitlines()) < 70, "a row of a table is one line"
+
+
+def test_each_job_has_a_run_folder_of_its_own() -> None:
+    settings = load_settings(None, (), {})
+    jobs = [
+        default_folder(Path("tapes/a"), s, model, forget, NO_LOG)
+        for s in (settings, load_settings(None, ("slice_ms=10",), {}))
+        for model in (None, DEFAULT_MODEL)
+        for forget in (False, True)
+    ]
+    assert len(set(jobs)) == 8
+    assert jobs[0] == Path("runs") / f"a-{short_hash(settings)}"
+    assert jobs[1].name == f"{jobs[0].name}-forget"
 
 
 @pytest.mark.parametrize(

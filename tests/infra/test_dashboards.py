@@ -9,21 +9,30 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from influxdb_client import Dialect, InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
 
 from flows.live.health import HealthServer
 from flows.live.watchdog import Progress
+from flows.points import writer_of
 from infra.grafana.declared import DASHBOARDS, FILES, written
 from infra.grafana.panels import Dashboard, Flux, PromQL
 from infra.local import InfluxServer, PrometheusServer
+from operators.risk import RiskRule
+from operators.sinks import RunFolder
+from operators.timeline.control import Drain
 from operators.timeline.live import Live
+from schemas.instruments import Instrument, InstrumentList
+from schemas.ranges import SLICE_QUOTE, SliceOut
+from schemas.settings import Settings, load_settings
+from schemas.tables import TABLES, Action, OrderState, Rows, Side
+from schemas.ticks import shard_key, shard_of
 
 PROVISIONING = FILES.parent / "provisioning"
 BUCKET = "dashboards"
@@ -32,18 +41,8 @@ FLOW = "shown"
 BEGIN_S = 1_381_152_600
 """A recorded day: what is shown must not hang on the clock."""
 SECONDS = 120
-LINES = (
-    "quote,symbol={s} bid=10.01,ask=10.03,mid=10.02,spread=0.02,imbalance=0.25 {t}",
-    "signal,symbol={s},action=buy score=0.7,confidence=0.6,n={i}i {t}",
-    "spikes,symbol={s},area=input rate=12.5,count=100i {t}",
-    "spikes,symbol={s},area=hidden rate=2.5,count=20i {t}",
-    "verdict,account=main,symbol={s},rule=MAX_POSITION value=3,limit=2,approved=0i,n={i}i {t}",
-    "order,account=main,symbol={s},side=buy,state=filled price=10.01,quantity=5,filled=5,order_n={i}i,n={i}i {t}",
-    "execution,account=main,symbol={s},side=buy price=10.01,quantity=5,fee=0.01,order_n={i}i,n={i}i {t}",
-    "position,account=main,symbol={s} quantity=5,average_cost=10.01,realised=1.5,unrealised=-0.5,n={i}i {t}",
-    "equity,account=main equity=100001.5,drawdown=0.001,exposure=50.1,n={i}i {t}",
-    "pipeline,flow=spiketape,shard=007 ticks=40i,late=1i,dead=0i,lateness=0.002,lag=0 {t}",
-)
+SLICE_NS = Settings().slice_ns
+SYMBOLS = ("AAA", "BBB")
 FLUX = [(d, t, q) for d in DASHBOARDS for t, q in [(p.title, q) for row in d.rows for p in row for q in p.questions] if isinstance(q, Flux)]
 PROMQL = [
     (d, t, q) for d in DASHBOARDS for t, q in [(p.title, q) for row in d.rows for p in row for q in p.questions] if isinstance(q, PromQL)
@@ -66,19 +65,63 @@ def flux_as_sent(text: str, symbol: str = ".*") -> str:
     return filled
 
 
+def rows_of(table: str, key: str, symbols: Sequence[int], **fields: int) -> Rows:
+    """A row of each symbol each second, their fields all alike."""
+    at = np.arange(SECONDS * len(symbols)) // len(symbols)
+    a = np.zeros(at.size, TABLES[table])
+    a["n"] = np.arange(at.size)
+    a["ts_ns"] = (BEGIN_S + at) * 10**9 + 5 * 10**8
+    a["slice"] = a["ts_ns"] // SLICE_NS
+    if "symbol" in (a.dtype.names or ()):
+        a["symbol"] = np.tile(symbols, SECONDS)
+    for name, value in fields.items():
+        a[name] = value
+    return Rows(table, key, a)
+
+
+def slices_of(shard: int, symbol: int) -> SliceOut:
+    """A quote and a slice's statistics each second, of the only symbol of a shard."""
+    statistics = rows_of(
+        "statistics", shard_key(shard), [0], ticks=40, late=1, dead=1, max_late_ns=2_000_000, input_spikes=100, hidden_spikes=20
+    )
+    quotes = np.zeros(SECONDS, SLICE_QUOTE)
+    for name in ("slice", "ts_ns"):
+        quotes[name] = statistics.a[name]
+    for name, value in {"bid": 1001, "ask": 1003, "bid_size": 5, "ask_size": 3, "symbol": symbol}.items():
+        quotes[name] = value
+    first, last = BEGIN_S * 10**9 // SLICE_NS, (BEGIN_S + SECONDS) * 10**9 // SLICE_NS
+    return SliceOut(shard, first, last, np.empty(0, TABLES["signals"]), quotes, (statistics,), None)
+
+
+def written_by_a_flow(settings: Settings, folder: Path) -> None:
+    """Two minutes of two symbols, by the writer of the flows: the dashboards ask for what it makes."""
+    listed = [Instrument(symbol=s, price_exponent=2, size_exponent=0, tick_size=1, lot_size=1) for s in SYMBOLS]
+    instruments, both = InstrumentList(instruments=tuple(listed)), range(len(SYMBOLS))
+    writer = writer_of(settings, instruments, RunFolder(folder), Drain())(0)
+    try:
+        for i, symbol in enumerate(SYMBOLS):
+            writer.write(rows_of("signals", symbol, [i], action=Action.BUY, score_e6=700_000, confidence_e6=600_000))
+            writer.write(slices_of(shard_of(symbol, settings.shards), i))
+        rule, state = RiskRule.MAX_POSITION, OrderState.FILLED
+        writer.write(rows_of("verdicts", "main", both, rule=rule, value_e8=3 * 10**8, limit_e8=2 * 10**8))
+        writer.write(rows_of("orders", "main", both, side=Side.BUY, state=state, price=1001, quantity=5, filled=5))
+        writer.write(rows_of("executions", "main", both, side=Side.BUY, price=1001, quantity=5, fee_e10=10**8))
+        writer.write(rows_of("positions", "main", both, quantity=5, average_cost_e10=10**11, realised_e10=10**10, unrealised_e10=-(10**9)))
+        writer.write(rows_of("equity", "main", [0], equity_e10=10**15, drawdown_e8=10**5, exposure_e10=5 * 10**11))
+        assert writer.finish(60) == 0
+        assert writer.letters.count == 0
+    finally:
+        writer.stop()
+
+
 @pytest.fixture(scope="module")
-def filled(influx: InfluxServer) -> Iterator[Any]:
+def filled(influx: InfluxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Asks Flux of a bucket with two minutes of points; rows as dictionaries."""
+    given = {"url": influx.url, "token": influx.token, "org": influx.org, "bucket": BUCKET}
     with InfluxDBClient(influx.url, influx.token, org=influx.org) as client:
         client.buckets_api().create_bucket(bucket_name=BUCKET)
-        lines = [
-            line.format(s=symbol, i=i, t=(BEGIN_S + i) * 10**9 + 999_999_999)
-            for i in range(SECONDS)
-            for symbol in ("AAA", "BBB")
-            for line in LINES
-        ]
-        client.write_api(write_options=SYNCHRONOUS).write(BUCKET, influx.org, lines)
-
+        settings = load_settings(None, [f"influx.{k}={v}" for k, v in given.items()], env={})
+        written_by_a_flow(settings, tmp_path_factory.mktemp("written"))
         plain = Dialect(header=True, annotations=[])
 
         def ask(flux: str) -> list[dict[str, str]]:
@@ -103,7 +146,7 @@ def test_choice_of_a_symbol_leaves_the_others_out(filled: Any) -> None:
 
 def test_variables_of_influx_offer_what_is_there(filled: Any) -> None:
     offered = {v.name: {r["_value"] for r in filled(flux_as_sent(v.question.text))} for _, v in VARIABLES if isinstance(v.question, Flux)}
-    assert offered["symbol"] == {"AAA", "BBB"}
+    assert offered["symbol"] == set(SYMBOLS)
     assert offered["account"] == {"main"}
     assert BUCKET in offered["bucket"]
     assert not any(name.startswith("_") for name in offered["bucket"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from pydantic import SecretStr
 
 from infra.influx import applied, declared, downsample, prepare_replay_bucket, replay_bucket_name, shown, token_of
 from infra.influx.answers import parsed
-from infra.influx.downsampling import RESOLUTIONS, task_flux
+from infra.influx.downsampling import RESOLUTIONS, bucket_name, task_flux
 from schemas.errors import InfluxError, RefusedError
 from schemas.settings.sections import InfluxSettings
 from tests.conftest import Ended
@@ -142,8 +144,6 @@ def raw_lines() -> list[str]:
 
 def expected_by(window_s: int) -> dict[tuple[str, str, str], float]:
     """The same summed up by plain Python."""
-    from datetime import UTC, datetime
-
     out: dict[tuple[str, str, str], float] = {}
     windows: dict[int, list[tuple[int, int]]] = {}
     for i, t in enumerate(range(FIRST_S, FIRST_S + 2 * HOUR_S + 130, 20)):
@@ -176,19 +176,47 @@ def test_downsampling_by_hand_gives_what_plain_python_gives_and_again_the_same(p
 
 
 def test_the_tasks_text_run_at_any_moment_writes_whole_windows_only(place: InfluxSettings) -> None:
+    """Minutes and hours are made of seconds, which a look further back than the task's makes here."""
     applied(place)
     assert written(place, raw_lines()) == 204
+    texts = {r.name: task_flux(place, r) for r in RESOLUTIONS}
+    runs = [
+        (texts["1s"].replace("-2m", "-3h"), 2 * HOUR_S + 200),
+        *((texts["1m"], now_s) for now_s in (300, 333, 361)),
+        *((texts["1h"], now_s) for now_s in (300, HOUR_S + 333, 2 * HOUR_S + 129)),
+    ]
     with client_of(place) as client:
-        for r in RESOLUTIONS[:2]:
-            for now_s in (FIRST_S + 300, FIRST_S + 333, FIRST_S + 361):
-                body = task_flux(place, r).split("\n\n", 2)
-                text = f"{body[0]}\n\noption now = () => time(v: {now_s * 10**9})\n\n{body[2]}"
-                client.query_api().query_raw(text)
-    whole = expected_by(60)
-    found = held(place, f"{place.bucket}-1m")
-    assert found
-    assert found == pytest.approx({place_: whole[place_] for place_ in found})
-    assert max(time for _, _, time in found) == "2013-10-07T12:05:00Z"
+        for text, now_s in runs:
+            head, _, body = text.split("\n\n", 2)
+            asked = f"{head}\n\noption now = () => time(v: {(FIRST_S + now_s) * 10**9})\n\n{body}"
+            parsed(client.query_api().query_raw(asked).data.decode())  # a query whose answer is not read may not be run to its end
+    for name, window_s, last, windows in (("1m", 60, "2013-10-07T12:05:00Z", 6), ("1h", HOUR_S, "2013-10-07T13:00:00Z", 2)):
+        whole = expected_by(window_s)
+        found = held(place, f"{place.bucket}-{name}")
+        assert found == pytest.approx({place_: whole[place_] for place_ in found}), name
+        assert max(at for _, _, at in found) == last
+        assert len({at for _, _, at in found}) == windows
+        assert {(m, f) for m, f, _ in found} == {(m, f) for m, f, _ in whole}
+
+
+def test_the_server_runs_a_task_by_itself(place: InfluxSettings) -> None:
+    """The declared task of seconds, more often than declared so as not to wait for it."""
+    applied(place)
+    name = bucket_name(place.bucket, RESOLUTIONS[0])
+    often = task_flux(place, RESOLUTIONS[0]).replace("every: 10s, offset: 2s", "every: 1s")
+    assert "every: 1s}" in often
+    with client_of(place) as client:
+        task = client.tasks_api().find_tasks(name=name, limit=10)[0]
+        client.tasks_api().update_task_request(task.id, {"flux": often})
+        now_s = int(time.time())
+        assert written(place, [f"equity,account=a equity=1.5,drawdown=0.5,exposure=2.5,n=1i {now_s}"]) == 204
+        until = time.monotonic() + 60
+        while not (found := held(place, name)):
+            assert time.monotonic() < until, client.tasks_api().find_tasks(name=name, limit=10)
+            time.sleep(0.1)
+        client.tasks_api().update_task_request(task.id, {"status": "inactive"})
+    at = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert found == {("equity", "equity", at): 1.5, ("equity", "drawdown", at): 0.5, ("equity", "exposure", at): 2.5}
 
 
 def test_a_replay_has_a_bucket_of_its_own_which_a_fresh_start_empties(place: InfluxSettings) -> None:

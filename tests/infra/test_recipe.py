@@ -14,6 +14,7 @@ import pytest
 from infra.local import FetchError, MissingToolsError
 from infra.local.recipe import Recipe, Work
 from infra.local.tools import Tool
+from tests.servers import home
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -145,3 +146,18 @@ def test_in_ci_root_installs_debians_packages_itself(tmp_path: Path, monkeypatch
     assert recipe(tools=(Tool("wanted", "wanted-package"),)).fetched(told.append).is_dir()
     assert (tmp_path / "asked").read_text().splitlines() == ["update -qq", "install -y -qq wanted-package"]
     assert told[0] == "small: apt-get install wanted-package (because CI is set)"
+
+
+def test_a_server_that_cannot_be_made_skips_a_test_and_fails_it_in_ci(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests/servers.py does for every test that wants one."""
+
+    def failing(work: Work) -> None:
+        work.run("sh", "-c", "exit 3")
+
+    assert home(recipe()) == recipe().place
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="sh ended with 3"):
+        home(Recipe("failing", "1.0", (), ("one",), failing))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="(?s)CI is set, so this server must be there: .*sh ended with 3"):
+        home(Recipe("failing", "1.0", (), ("one",), failing))

@@ -158,9 +158,23 @@ def test_bad_rows_of_a_file_are_all_accounted_for(cli: Cli, tmp_path: Path) -> N
     assert ended.code == 0, ended.err
     run = json.loads(ended.out)
     assert run["rows_read"] == told["ticks"] == run["ticks"] + sum(run["dead_letters"].values())
+    assert run["ticks"] == len(good) + 1, "without numbers of the venue the repeated row cannot be told from one that looks the same"
     assert run["dead_letters"] == {"BOOK_CROSSED": 1, "PRICE_NOT_POSITIVE": 1, "SIZE_NOT_POSITIVE": 1}
     assert verify(tmp_path / "run").ok
     assert cli("verify", tmp_path / "run").code == 0
+
+
+def test_a_repeated_row_with_its_venues_number_is_refused(cli: Cli, tmp_path: Path) -> None:
+    numbered = [f"{row},{i}" for i, row in enumerate(quotes())]
+    columns = "ts=#1,unit=ms,bid=#2,bid_size=#3,ask=#4,ask_size=#5,sequence=#6,name=X"
+    tapes = []
+    for name, lines in (("once", numbered), ("twice", [*numbered[:1501], *numbered[1000:]])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        ended = cli("import", tmp_path / f"{name}.csv", "--out", tmp_path / name, "--map", columns, "--json")
+        told = json.loads(ended.out)
+        assert (told["ticks"], told["refused"]) == (len(numbered), len(lines) - len(numbered)), ended.err
+        tapes.append(Tape.open(tmp_path / name).manifest.tape_hash)
+    assert tapes[0] == tapes[1]
 
 
 @pytest.mark.parametrize("at", [0, 1, 1500, 2999, 3000], ids=["first", "second", "middle", "before the last", "last"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +155,24 @@ def test_a_drained_process_goes_on_where_it_was(deployed: Callable[..., Deployme
     assert told["output_hash"] == output_hash
 
 
-def test_a_broker_and_then_an_influxdb_that_are_away_are_told_and_waited_for(tape: Path, tmp_path: Path) -> None:
-    """The command for long outages: python -m benchmarks.outages TAPE --broker-s 60 --spool-mb 16."""
-    report = outage_trial(tape, tmp_path / "trial", broker_s=5.0, spool_mb=0.1, speed=4.0)
-    assert report.ok, report
-    assert report.broker_away_s >= 5.0
-    assert report.spool_mb >= 0.1
+def test_a_broker_and_an_influxdb_that_are_away_and_then_a_full_disk_are_told_and_waited_for(
+    tapes: Callable[..., Tape], tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    """The run folder, spool and recovery store, lies on a small disk, of which the spool leaves 48 MiB alone. While InfluxDB answers 429
+    others fill it but for these: the flow waits, does not end, and goes on by itself.
+
+    The command for long outages: python -m benchmarks.outages TAPE --broker-s 60 --spool-mb 16 --full-mb 32.
+    """
+    disk = small_disk("80m")
+
+    def fill() -> None:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "of others").write_bytes(bytes(free - (48 << 20) - 200_000))
+
+    room = ("influx.spool_spare_mb=48", "influx.retry_most_ms=1000")
+    trial = outage_trial(tapes(TICKS, 11).path, tmp_path / "trial", 5.0, 0.1, 2.0, room, disk / "trading", fill)
+    assert trial.ok, asdict(trial)
+    assert trial.broker_away_s >= 5.0
+    assert trial.spool_mb >= 0.1
+    assert "influx.spool_spare_mb" in trial.full_said
+    assert trial.refused >= 2

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -253,28 +253,6 @@ def test_a_signal_drains_and_the_same_command_finishes(
     run = json.loads(done.stdout)
     assert run["resumed"] is True
     assert run["output_hash"] == undisturbed.run["output_hash"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A file system of its own, by size; called again it has another size."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("a full disk is made with a small tmpfs, which needs the rights of root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = []
-
-    def of_size(size: str) -> Path:
-        again = ["-o", f"remount,size={size}"] if mounted else ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
-        done = subprocess.run(["mount", *again, str(disk)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-        mounted.append(size)
-        return disk
-
-    yield of_size
-    if mounted:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("size", ["16k", "100k", "400k", "700k", "1000k"])

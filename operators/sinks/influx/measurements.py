@@ -8,6 +8,7 @@
 | execution | executions | account, symbol, side | price, quantity, fee, order_n i, n i |
 | position | positions | account, symbol | quantity, average_cost, realised, unrealised, n i |
 | equity | equity | account | equity, drawdown, exposure, n i |
+| quality | quality | symbol | score, completeness, timeliness, validity, read i, dead i, late i, missing i, n i |
 
 `n` is the row's number within its table and key, so that a point leads back to its row. A verdict about the whole account has the
 symbol `-`. Quotes, spikes and the pipeline's points are made of seconds (seconds.py), dead letters and skill are not points.
@@ -116,6 +117,20 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
             _f("equity", Scale.E10, "equity_e10"),
             _f("drawdown", Scale.E8, "drawdown_e8"),
             _f("exposure", Scale.E10, "exposure_e10"),
+            _N,
+        ),
+    ),
+    "quality": Measurement(
+        "quality",
+        False,
+        True,
+        (),
+        (
+            _f("score", Scale.E6, "score_e6"),
+            _f("completeness", Scale.E6, "completeness_e6"),
+            _f("timeliness", Scale.E6, "timeliness_e6"),
+            _f("validity", Scale.E6, "validity_e6"),
+            *(_f(name, Scale.INTEGER) for name in ("read", "dead", "late", "missing")),
             _N,
         ),
     ),

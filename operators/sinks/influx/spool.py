@@ -51,11 +51,22 @@ class Spool:
     `needed`: the sequence before which a recovery point says that everything is durable; a spool that holds less lost something.
     `on_damage` is told of what cannot be used. Raises RefusedError where another process has the folder, InfluxError where it cannot be
     opened or lost what `needed` promises.
+
+    `spare_bytes` of the disk are left to others: a recovery store that finds the disk full ends the process, a spool only waits. While
+    nothing waits in it, it takes a record all the same, so that the flow goes on, however slowly, where others have filled the disk.
     """
 
-    def __init__(self, path: Path, max_bytes: int, needed: int = 0, on_damage: Callable[[RefusedPoint], None] = lambda _p: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        needed: int = 0,
+        on_damage: Callable[[RefusedPoint], None] = lambda _p: None,
+        spare_bytes: int = 0,
+    ) -> None:
         self.path = path
         self.max_bytes = max_bytes
+        self.spare_bytes = spare_bytes
         self.size = 0
         self._on_damage = on_damage
         self._segment_bytes = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, max_bytes // 8))
@@ -170,6 +181,9 @@ class Spool:
             if self.size + len(record) > self.max_bytes and self._waiting:
                 msg = f"{self.size / 2**20:.0f} of {self.max_bytes / 2**20:.0f} MiB wait in {self.path} (influx.spool_max_mb)"
                 raise NoRoomError(msg)
+            if self._waiting and self._starves(len(record)):
+                msg = f"the disk of the spool {self.path} has {self.spare_bytes / 2**20:.0f} MiB left, which are not for it"
+                raise NoRoomError(f"{msg} (influx.spool_spare_mb)")
             if self._active is None or self._sizes[self._active] >= self._segment_bytes:
                 self._roll()
             segment, file = self._active, self._file
@@ -186,6 +200,13 @@ class Spool:
             self._waiting.append(Place(self._next, segment, offset, len(record), lines.count))
             self._next += 1
             self._changed.notify_all()
+
+    def _starves(self, more: int) -> bool:
+        """Whether others would have less than `spare_bytes` of the disk with so many bytes more here."""
+        if not self.spare_bytes:
+            return False
+        disk = os.fstatvfs(self._lock)
+        return disk.f_bavail * disk.f_frsize < self.spare_bytes + more
 
     def _failure(self, what: str, e: OSError) -> NoRoomError | InfluxError:
         """What an error of the disk means: it is full, which is waited for, or something that must be mended."""

@@ -67,7 +67,7 @@ class Writer:
         self._buffered = 0
         spool.mkdir(parents=True, exist_ok=True)
         self.letters = DeadLetterFile(spool / DEAD_LETTERS)
-        self.spool = Spool(spool, influx.spool_max_mb << 20, needed, self._damaged)
+        self.spool = Spool(spool, influx.spool_max_mb << 20, needed, self._damaged, influx.spool_spare_mb << 20)
         self._live.spool_limit_bytes = self.spool.max_bytes
         self._live.spool_bytes = self.spool.size
         self._room = self._live.component(SPOOL_COMPONENT)

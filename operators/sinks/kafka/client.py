@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from operators.timeline.broker import Outage, made
+from operators.timeline.broker import Outage, lacking, made, rights_named
 from operators.timeline.live import Live
 from schemas.errors import RefusedError
 from schemas.settings import Settings
@@ -27,9 +27,8 @@ COMPONENT: Final = "kafka-sink"
 WRITE: Final[dict[str, Any]] = {"linger.ms": 0, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
 """What a writing client is given where the settings say nothing else. It waits for nothing: while it sends, what follows gathers anyway."""
 
-READ: Final[dict[str, Any]] = {"group.id": "spiketape-tokens", "enable.auto.commit": False}
 SOON: Final[dict[str, Any]] = {"fetch.wait.max.ms": 20}
-"""A reader of tokens: what it must have, and what it has where the settings say nothing else."""
+"""What a reader of tokens is given where the settings say nothing else."""
 
 FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 """The broker knows a newer producer of the same transactional id - or it gave this one's transaction up because it was open too long."""
@@ -37,6 +36,7 @@ FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, Kafka
 _FOR_GOOD: Final = frozenset(
     (
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -64,15 +64,16 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
     return producer
 
 
-def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -> bytes | None:
-    """The value of the last committed message of a key in a topic with one partition.
+def last_value(kafka: KafkaSettings, name: str, topic: str, key: bytes, *, settled: bool) -> bytes | None:
+    """The value of the last committed message of a key in a topic with one partition. `name`: who reads, for the broker.
 
     `settled`: waits for transactions of other producers that are open in front of it, at most until the broker gives them up; otherwise
     what can be read now is taken. Raises KafkaException where the broker does not answer.
     """
-    end = _end(kafka, topic)
-    committed = {**READ, "isolation.level": "read_committed", "enable.partition.eof": True}
-    reader = made(lambda: Consumer(kafka.client(committed, SOON), logger=_LOG))
+    who = {"group.id": name, "client.id": name, "enable.auto.commit": False}
+    end = _end(kafka, who, topic)
+    own = {**who, "isolation.level": "read_committed", "enable.partition.eof": True}
+    reader = made(lambda: Consumer(kafka.client(own, SOON), logger=_LOG))
     until = time.monotonic() + kafka.answer_timeout_s + (kafka.transaction_timeout_s if settled else 0)
     value: bytes | None = None
     try:
@@ -86,7 +87,7 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
                     if m.key() == key:
                         value = m.value()
                 elif error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
+                    raise lacking(error, "READ", topic)
                 elif not settled or m.offset() >= end:
                     return value
             if time.monotonic() > until:
@@ -96,11 +97,12 @@ def last_value(kafka: KafkaSettings, topic: str, key: bytes, *, settled: bool) -
         reader.close()
 
 
-def _end(kafka: KafkaSettings, topic: str) -> int:
+def _end(kafka: KafkaSettings, who: dict[str, Any], topic: str) -> int:
     """The offset after the last message of a topic's only partition, committed or not."""
-    client = made(lambda: Consumer(kafka.client({**READ, "isolation.level": "read_uncommitted"}, SOON), logger=_LOG))
+    client = made(lambda: Consumer(kafka.client({**who, "isolation.level": "read_uncommitted"}, SOON), logger=_LOG))
     try:
-        _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=kafka.answer_timeout_s, cached=False)
+        with rights_named("READ", topic):
+            _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=kafka.answer_timeout_s, cached=False)
         return int(high)
     finally:
         client.close()
@@ -113,7 +115,9 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
     """
     for attempt in range(MISSING_ATTEMPTS):
         there = producer.list_topics(timeout=settings.kafka.answer_timeout_s).topics
-        found = {t: len(there[name].partitions) if (name := settings.kafka.topic(t)) in there else 0 for t in topics | {TOKENS}}
+        names = {t: settings.kafka.topic(t) for t in topics | {TOKENS}}
+        found = {t: len(there[name].partitions) if name in there else 0 for t, name in names.items()}
+        _refuse_hidden(producer, [names[t] for t, partitions in found.items() if not partitions], settings.kafka.answer_timeout_s)
         if all(found.values()) or attempt == MISSING_ATTEMPTS - 1:
             break
         time.sleep(MISSING_PAUSE_S)
@@ -123,6 +127,14 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
             state = f"has {partitions} partitions, the settings say {wanted}" if partitions else "is not there"
             msg = f"topic {settings.kafka.topic(topic)} {state}; run spiketape topics apply with these settings, then start again"
             raise RefusedError(msg)
+
+
+def _refuse_hidden(producer: Producer, names: list[str], timeout_s: float) -> None:
+    """Raises KafkaException where one of these topics is not missing: a list of all topics leaves out those that one may not see."""
+    for name in names:
+        about: Any = producer.list_topics(name, timeout=timeout_s).topics.get(name)
+        if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise lacking(about.error, "WRITE", name)
 
 
 def outage_of(kafka: KafkaSettings, live: Live) -> Outage:

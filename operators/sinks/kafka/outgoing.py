@@ -110,6 +110,8 @@ class Outgoing:
 
     def _rows(self, rows: Rows) -> list[Record]:
         table, key = rows.table, rows.key
+        if table == "quality" and rows.a.size:
+            self._live.quality[key] = int(rows.a["score_e6"][-1]) / 1e6
         if table not in self._tables or rows.a.size == 0:
             return []
         place = f"{table}/{key}"

@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from operators.sinks.ledger import START, canonical, chained, chains_of, output_hash
 from operators.sinks.reading import KeyRows
 from operators.sinks.verify import MOST_PROBLEMS, Problem, VerifyReport, contiguous
-from operators.timeline.broker import Reports, made, said
+from operators.timeline.broker import Reports, lacking, made, said
 from schemas.errors import BrokerError
 from schemas.instruments import InstrumentList
 from schemas.row_json import RowJson, parsed
@@ -188,7 +188,8 @@ def committed(settings: Settings, topic: str) -> Iterator[Any]:
             if time.monotonic() - heard_s > kafka.answer_timeout_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing was heard for {kafka.answer_timeout_s:g} s"))
     except KafkaException as e:
-        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {said(reports.reason(reader, e))}"
+        why = said(lacking(reports.reason(reader, e), "READ", name))
+        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {why}"
         raise BrokerError(msg) from e
     finally:
         reader.close()

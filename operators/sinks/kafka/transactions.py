@@ -18,7 +18,7 @@ from operators.sinks.kafka.cadence import Cadence
 from operators.sinks.kafka.client import FENCED, check_topics, last_value, outage_of, producer_of
 from operators.sinks.kafka.outgoing import Record, too_large
 from operators.sinks.kafka.token import Token
-from operators.timeline.broker import cause_of, said
+from operators.timeline.broker import cause_of, lacking, rights_named, said
 from operators.timeline.live import Live
 from schemas.errors import FencedError, RefusedError, StateMismatchError
 from schemas.settings import Settings
@@ -225,7 +225,8 @@ class Transactions:
     def _recover(self, error: KafkaException) -> None:
         """After a failure: settles what became of the open transaction; then either it is forgotten or to be sent once more."""
         self._raise_if_hopeless(error)
-        self._sleep(self._outage.failed(f"{self._id}: transaction", error))
+        topics = {r.topic for p in self._open for r in p.records} | {self._tokens}
+        self._sleep(self._outage.failed(f"{self._id}: transaction", lacking(error, "WRITE", *sorted(topics))))
         self._undelivered.clear()
         self._release()
         attempted = self._committed + 1
@@ -247,9 +248,9 @@ class Transactions:
         if self._undelivered:
             reason, value = self._undelivered[0]
             records = [r for p in self._open for r in p.records]
-            named = next((r.name for r in records if r.value == value), f"the token of {self._id}")
+            named, topic = next(((r.name, r.topic) for r in records if r.value == value), (f"the token of {self._id}", self._tokens))
             self._refuse_too_large(KafkaException(reason), named, len(value))
-            self._outage.failed(f"{self._id}: {named}", reason)
+            self._outage.failed(f"{self._id}: {named}", lacking(reason, "WRITE", topic))
         if cause is not None and cause.code() in FENCED:
             open_s = 0.0 if self._began_s is None else time.monotonic() - self._began_s
             if open_s < self._kafka.transaction_timeout_s:
@@ -298,7 +299,8 @@ class Transactions:
     def _acquire(self) -> None:
         """Fences whoever had the transactional id. An attempt that is not answered goes on in the client: only that one is asked again."""
         if not self._initialised:
-            self._producer.init_transactions(self._kafka.answer_timeout_s)
+            with rights_named("WRITE", self._tokens):
+                self._producer.init_transactions(self._kafka.answer_timeout_s)
             self._initialised = True
 
     def _release(self) -> None:
@@ -312,7 +314,8 @@ class Transactions:
             raise self._fenced(f"the token is of transaction {token.commit}, this process's last is {self._committed}")
 
     def _read_token(self, *, settled: bool) -> Token:
-        value = last_value(self._kafka, self._tokens, self._id.encode(), settled=settled)
+        name = f"{self._settings.deployment}.{TOKENS}"
+        value = last_value(self._kafka, name, self._tokens, self._id.encode(), settled=settled)
         if value is None:
             return Token(self._identity)
         token = Token.parsed(value, f"topic {self._tokens}, key {self._id}")

@@ -15,7 +15,10 @@ an underscore after USD). Symbols are BTCUSDT.SPOT, BTCUSDT.UM, BTCUSD_PERP.CM, 
 inverse and not tradeable.
 
 `gap`: trades by their id; depth by update ids (spot U against the last u, futures pu against the last u: an upper bound, as ids are
-shared by symbols there). A trade id that came before (among the last 4,096) is refused as a duplicate.
+shared by symbols there).
+
+What came before is refused as a duplicate, in whichever of the files: a trade by `t`, a book ticker and a depth update by `u`, a snapshot
+by `lastUpdateId` (sequences.py). Levels of one message stand and fall together. A message without its id cannot be told from a repeat.
 
 A file is read twice: first for symbols (and decimals, where the registry does not know the symbol), then for ticks.
 """
@@ -33,6 +36,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from operators.sources.importers.sequences import VenueSequence
 from operators.sources.importers.text import Block, line_blocks
 from operators.sources.tape.merge import Feed, FeedChunk, ImportReport
 from schemas import registry
@@ -45,7 +49,6 @@ LINE_START: Final = re.compile(rb"\d{10,20} \{\"")
 _EVENT_TIME: Final = re.compile(rb'"([TE])":(\d{10,16})[,}]')
 _NAME: Final = re.compile(rb'"s(?:ymbol)?":"([A-Z0-9_]{2,24})"')
 _COIN_M: Final = re.compile(r"USD_(PERP|\d{6})$")
-_RECENT_IDS: Final = 4096
 _KNOWN_TEXTS: Final = 1 << 18
 _JSON: Final = json.JSONDecoder()
 _MS: Final = 1_000_000
@@ -222,7 +225,14 @@ class _State:
     time_ns: int = 0
     trade_id: int = -1
     update_id: int = -1
-    recent: dict[int, None] = field(default_factory=dict)
+    seen: dict[str, VenueSequence] = field(default_factory=dict)
+
+    def refuse_repeat(self, what: str, ident: int) -> None:
+        """Raises RefusedRowError where a message of this kind and id came before."""
+        if not -(2**63) <= ident < 2**63:
+            raise RefusedRowError("an id does not fit 64 bits")
+        if not self.seen.setdefault(what, VenueSequence()).take(np.array([ident], np.int64))[0]:
+            raise RefusedRowError(f"a duplicate: a {what} of this id came before")
 
 
 def _ticks(files: list[_Reading], instrument: Instrument, report: ImportReport) -> Iterator[FeedChunk]:
@@ -242,6 +252,7 @@ def _chunk(block: Block, reading: _Reading, state: _State, report: ImportReport)
         if not reading.alone and not _is_ours(line, reading):
             _advance_time(line, state)
             continue
+        time_ns = state.time_ns
         try:
             matched = LINE.match(line)
             if matched is None:
@@ -249,10 +260,12 @@ def _chunk(block: Block, reading: _Reading, state: _State, report: ImportReport)
             made = _rows_of(_JSON.decode(matched[2].decode()), reading, state)
         except RefusedRowError as e:
             read += 1
+            state.time_ns = time_ns
             report.refuse(block.file, block.first + i, str(e), block.text(i))
             continue
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             read += 1
+            state.time_ns = time_ns
             report.refuse(
                 block.file,
                 block.first + i,
@@ -300,7 +313,9 @@ def _rows_of(message: dict[str, Any], reading: _Reading, state: _State) -> list[
     if "lastUpdateId" in data:
         if not reading.alone and "symbol" not in data:
             raise RefusedRowError("a snapshot that names no symbol, in a file of several")
-        return _levels(data["bids"], data["asks"], _time(data, state), FLAG_SNAPSHOT, state)
+        rows = _levels(data["bids"], data["asks"], _time(data, state), FLAG_SNAPSHOT, state)
+        state.refuse_repeat("snapshot", int(data["lastUpdateId"]))
+        return rows
     if data.get("s") != reading.key[0]:
         raise RefusedRowError("no symbol, or another one than in the rest of the file")
     if event == "trade":
@@ -310,7 +325,10 @@ def _rows_of(message: dict[str, Any], reading: _Reading, state: _State) -> list[
     if event == "bookTicker" or (event is None and "B" in data and "A" in data):
         ts = _time(data, state)
         prices, sizes = state.prices, state.sizes
-        return [(ts, prices[data["b"]], sizes[data["B"]], prices[data["a"]], sizes[data["A"]], 0, QUOTE, 0, 0)]
+        row = (ts, prices[data["b"]], sizes[data["B"]], prices[data["a"]], sizes[data["A"]], 0, QUOTE, 0, 0)
+        if "u" in data:
+            state.refuse_repeat("book ticker", int(data["u"]))
+        return [row]
     raise RefusedRowError("event is none of trade, bookTicker, depthUpdate")
 
 
@@ -331,12 +349,8 @@ def _trade(data: dict[str, Any], state: _State) -> list[Row]:
     ident = int(data["t"])
     if not isinstance(data["m"], bool):
         raise RefusedRowError("m is neither true nor false")
-    if ident in state.recent:
-        raise RefusedRowError("a duplicate: a trade of this id came before")
     ts = _time(data, state)
-    state.recent[ident] = None
-    if len(state.recent) > _RECENT_IDS:
-        del state.recent[next(iter(state.recent))]
+    state.refuse_repeat("trade", ident)
     gap = max(0, ident - state.trade_id - 1) if state.trade_id >= 0 else 0
     state.trade_id = max(state.trade_id, ident)
     return [(ts, price, size, 0, 0, min(gap, _SEQUENCE_MAX), TRADE, -1 if data["m"] else 1, 0)]
@@ -346,6 +360,7 @@ def _depth(data: dict[str, Any], state: _State) -> list[Row]:
     first, last = int(data["U"]), int(data["u"])
     before = int(data.get("pu", first - 1))
     rows = _levels(data["b"], data["a"], _time(data, state), 0, state)
+    state.refuse_repeat("depth update", last)
     gap = max(0, before - state.update_id) if state.update_id >= 0 else 0
     state.update_id = max(state.update_id, last)
     if rows and gap:

@@ -2,8 +2,9 @@
 
 A file is read twice: first for its symbols, decimals, largest numbers and times, then for ticks. Numbers are read from their text
 (floats of a Parquet file to 15 significant digits, which is what a double holds of any decimal), so no binary fraction comes in.
-Refused are rows whose numbers cannot be held - text, NaN, infinity, finer than the exponent, beyond 64 bits - or that are neither a
-trade nor a quote. Negative or crossed prices can be held: they become ticks, and the quality gate refuses them.
+Refused are rows whose numbers cannot be held - text, NaN, infinity, finer than the exponent, beyond 64 bits -, that are neither a
+trade nor a quote, or whose sequence number came before. Negative or crossed prices can be held: they become ticks, and the quality gate
+refuses them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from operators.sources.importers import kernels as k
 from operators.sources.importers.fields import Layout, Reading, read_block, refuse_where
 from operators.sources.importers.mapping import UNITS, ColumnMapping
+from operators.sources.importers.sequences import VenueSequence
 from operators.sources.importers.text import BLOCK_LINES, Block, line_blocks, opening
 from operators.sources.tape.merge import Feed, FeedChunk, ImportReport
 from schemas import registry
@@ -39,6 +41,7 @@ _MAKER: Final = {"true": -1, "1": -1, "false": 1, "0": 1, "": 0}
 _NO_SIDE: Final = -2
 _PRICES: Final = ("price", "bid", "ask")
 _SIZES: Final = ("size", "bid_size", "ask_size")
+_GAP_MAX: Final = 2**32 - 1
 _UNIT: Final = "\x1f"
 """Separator of the lines that Parquet columns are written as: the unit separator of ASCII."""
 
@@ -102,7 +105,7 @@ def _layout_of(names: Sequence[str], mapping: ColumnMapping, price_scale: int, s
             fields.append((key, number, price_scale))
         elif key in _SIZES:
             fields.append((key, number, size_scale))
-        elif key == "conditions":
+        elif key in ("conditions", "sequence"):
             fields.append((key, k.OPTIONAL, 0))
         elif key == "venue":
             fields.append((key, k.LETTER, 0))
@@ -281,13 +284,20 @@ def _utc(reading: Reading, mapping: ColumnMapping) -> tuple[Ints, npt.NDArray[np
     return ts, skipped
 
 
+_Seen = tuple[VenueSequence, VenueSequence]
+"""What came of the sequences of trades and of quotes."""
+
+
 def _ticks(files: list[tuple[Path, bool]], instrument: Instrument, mapping: ColumnMapping, report: ImportReport) -> Iterator[FeedChunk]:
+    seen = VenueSequence(), VenueSequence()
     for path, owned in files:
+        if mapping.sequence_restarts:
+            seen = VenueSequence(), VenueSequence()
         for reading in _readings(path, mapping, instrument.price_exponent, instrument.size_exponent, report if owned else None):
-            yield _chunk(reading, instrument, mapping, report, owned)
+            yield _chunk(reading, instrument, mapping, report, owned, seen)
 
 
-def _chunk(reading: Reading, instrument: Instrument, mapping: ColumnMapping, report: ImportReport, owned: bool) -> FeedChunk:
+def _chunk(reading: Reading, instrument: Instrument, mapping: ColumnMapping, report: ImportReport, owned: bool, seen: _Seen) -> FeedChunk:
     """The rows of one symbol. `owned`: this feed is the file's first and answers for rows that are no symbol's."""
     block = reading.block
     good = reading.status == k.OK
@@ -311,12 +321,17 @@ def _chunk(reading: Reading, instrument: Instrument, mapping: ColumnMapping, rep
     trade = good & _present(reading, mapping, ("price", "size"))
     quote = good & ~trade & _present(reading, mapping, ("bid", "bid_size", "ask", "ask_size"))
     refuse_where(good & ~trade & ~quote, block, report, "neither a whole trade nor a whole quote")
+    gap = np.zeros(block.size, np.int64)
+    if "sequence" in mapping.columns:
+        for of_kind, numbers in zip((trade, quote), seen, strict=True):
+            _leave_out_repeats(of_kind, gap, reading, numbers, mapping, report)
     keep = np.flatnonzero(trade | quote)
     is_trade = trade[keep]
     ticks = np.zeros(keep.size, TICK_V1)
     ticks["ts_ns"] = ts[keep]
     ticks["kind"] = np.where(is_trade, TRADE, QUOTE)
     ticks["side"] = np.where(is_trade, side[keep], 0)
+    ticks["gap"] = gap[keep]
     for target, of_trade, of_quote in (
         ("price", "price", "bid"),
         ("size", "size", "bid_size"),
@@ -328,6 +343,24 @@ def _chunk(reading: Reading, instrument: Instrument, mapping: ColumnMapping, rep
     ticks["conditions"] = np.where(conditions == k.MISSING, 0, conditions & 0xFFFFFFFF)
     ticks["venue"] = _values(reading, mapping, "venue")[keep]
     return FeedChunk(ticks, reading.lines()[keep], block.file)
+
+
+def _leave_out_repeats(
+    rows: npt.NDArray[np.bool_], gap: Ints, reading: Reading, seen: VenueSequence, mapping: ColumnMapping, report: ImportReport
+) -> None:
+    """Refuses those of `rows` (n,) that came before, and clears them there. A row without a number cannot be told and stays.
+
+    Writes to `gap` (n,) how many numbers are missing before each row, where the numbers run up by one.
+    """
+    numbers = reading.column("sequence")
+    numbered = np.flatnonzero(rows & (numbers != k.MISSING))
+    missing = seen.missing_before(numbers[numbered]) if mapping.sequence_gaps else np.zeros(numbered.size, np.int64)
+    new = seen.take(numbers[numbered])
+    repeated = np.zeros(rows.size, np.bool_)
+    repeated[numbered[~new]] = True
+    refuse_where(repeated, reading.block, report, "a repeat: this sequence number came before")
+    rows &= ~repeated
+    gap[numbered] = np.minimum(missing, _GAP_MAX)
 
 
 def _values(reading: Reading, mapping: ColumnMapping, key: str) -> Ints:

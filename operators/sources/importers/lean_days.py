@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.sources.importers.text import member_name
+from operators.sources.tape.merge import ImportReport
 from schemas.calendars import utc_ns
 from schemas.ticks import Ints
 
@@ -35,6 +36,13 @@ def symbol_of(path: Path) -> str:
     """The symbol, upper case: from the archive's member (`20131007_ibm_Quote_Tick.csv`), or the folder where it has none."""
     parts = member_name(path).split("_")
     return (parts[1] if len(parts) >= 4 else path.resolve().parent.name).upper()
+
+
+def first_of_day(days: dict[date, Path], day: date, path: Path, report: ImportReport) -> None:
+    """Enters a day's file; a further one of the same day is refused, because its rows have no number by which a repeat could be told."""
+    if days.setdefault(day, path) != path:
+        report.read(1)
+        report.refuse(str(path), 0, "a repeat: another file of this symbol, kind and day is imported", "")
 
 
 class WallClock:

@@ -24,7 +24,7 @@ import numpy as np
 from operators.sources.importers import kernels as k
 from operators.sources.importers import quote_kernels as q
 from operators.sources.importers.fields import Layout, read_block, refuse_where, ticks_of
-from operators.sources.importers.lean_days import WallClock, day_and_kind, symbol_of
+from operators.sources.importers.lean_days import WallClock, day_and_kind, first_of_day, symbol_of
 from operators.sources.importers.text import line_blocks
 from operators.sources.tape.merge import Feed, FeedChunk, ImportReport
 from schemas import registry
@@ -63,22 +63,22 @@ _NO_SIDE: Final = "neither a bid nor an ask"
 
 def open_files(paths: Sequence[Path], report: ImportReport) -> tuple[list[Feed], list[Instrument], list[date]]:
     """Feeds (quotes and trades of each symbol apart, days in order), instruments, and the days covered."""
-    found: dict[tuple[str, str], list[tuple[date, Path]]] = {}
+    found: dict[tuple[str, str], dict[date, Path]] = {}
     for path in paths:
         named = day_and_kind(path)
         if named is None:
             report.read(1)
             report.refuse(str(path), 1, "a LEAN day file is named YYYYMMDD_quote.zip or YYYYMMDD_trade.zip", "")
         else:
-            found.setdefault((symbol_of(path), named[1]), []).append((named[0], path))
+            first_of_day(found.setdefault((symbol_of(path), named[1]), {}), named[0], path, report)
     symbols = sorted({symbol for symbol, _ in found})
     leader = LEADER if LEADER in symbols else None
     instruments = [registry.us_equity(s, quoted=(s, "quote") in found, leader=None if s == LEADER else leader) for s in symbols]
     feeds = [
-        Feed(symbol, f"lean_equity_{kind}", partial(_quotes if kind == "quote" else _trades, sorted(days), report))
+        Feed(symbol, f"lean_equity_{kind}", partial(_quotes if kind == "quote" else _trades, sorted(days.items()), report))
         for (symbol, kind), days in sorted(found.items())
     ]
-    return feeds, instruments, sorted({day for days in found.values() for day, _ in days})
+    return feeds, instruments, sorted({day for days in found.values() for day in days})
 
 
 def _trades(days: list[tuple[date, Path]], report: ImportReport) -> Iterator[FeedChunk]:

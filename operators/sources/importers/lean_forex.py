@@ -16,7 +16,7 @@ import numpy as np
 
 from operators.sources.importers import kernels as k
 from operators.sources.importers.fields import Layout, read_block, refuse_where, ticks_of
-from operators.sources.importers.lean_days import WallClock, day_and_kind, symbol_of
+from operators.sources.importers.lean_days import WallClock, day_and_kind, first_of_day, symbol_of
 from operators.sources.importers.text import line_blocks
 from operators.sources.tape.merge import Feed, FeedChunk, ImportReport
 from schemas import registry
@@ -34,7 +34,7 @@ def broker_of(path: Path) -> str | None:
 
 def open_files(paths: Sequence[Path], report: ImportReport) -> tuple[list[Feed], list[Instrument], list[date]]:
     """A feed for each pair and broker, days in order; instruments; the days covered."""
-    found: dict[tuple[str, str], list[tuple[date, Path]]] = {}
+    found: dict[tuple[str, str], dict[date, Path]] = {}
     for path in paths:
         named, broker = day_and_kind(path), broker_of(path)
         if named is None or named[1] != "quote" or broker is None:
@@ -44,15 +44,19 @@ def open_files(paths: Sequence[Path], report: ImportReport) -> tuple[list[Feed],
                 str(path), 1, f"a LEAN forex file is named YYYYMMDD_quote.zip, below a folder {known} (which tells its time zone)", ""
             )
         else:
-            found.setdefault((symbol_of(path), broker), []).append((named[0], path))
+            first_of_day(found.setdefault((symbol_of(path), broker), {}), named[0], path, report)
     feeds, instruments = [], []
     for (pair, broker), days in sorted(found.items()):
         instrument = registry.forex_pair(pair, broker)
         instruments.append(instrument)
         feeds.append(
-            Feed(instrument.symbol, f"lean_forex_{broker.lower()}", partial(_quotes, sorted(days), instrument, BROKERS[broker], report))
+            Feed(
+                instrument.symbol,
+                f"lean_forex_{broker.lower()}",
+                partial(_quotes, sorted(days.items()), instrument, BROKERS[broker], report),
+            )
         )
-    return feeds, instruments, sorted({day for days in found.values() for day, _ in days})
+    return feeds, instruments, sorted({day for days in found.values() for day in days})
 
 
 def _quotes(days: list[tuple[date, Path]], instrument: Instrument, offset: timedelta, report: ImportReport) -> Iterator[FeedChunk]:

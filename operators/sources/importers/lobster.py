@@ -41,6 +41,7 @@ ZONE: Final = ZoneInfo("America/New_York")
 _VENUE: Final = ord("Q")
 _NO_ASK, _NO_BID = 9_999_999_999, -9_999_999_999
 _EXECUTED, _HIDDEN, _CROSS, _HALT = 4, 5, 6, 7
+_PAIR: Final = ("message", "orderbook")
 _HALTS: Final = {-1: "trading halted", 0: "quoting resumed", 1: "trading resumed"}
 
 MESSAGES: Final = Layout(
@@ -56,24 +57,33 @@ MESSAGES: Final = Layout(
 
 
 def open_files(paths: Sequence[Path], report: ImportReport) -> tuple[list[Feed], list[Instrument], list[date]]:
-    """A feed for each symbol, its days in order; instruments; the days covered. A file without its partner is refused."""
-    pairs: dict[tuple[str, date, str], dict[str, Path]] = {}
+    """A feed for each symbol, its days in order; instruments; the days covered.
+
+    A file without its partner is refused, and a pair whose hours another pair of the symbol and day has: an order's executions have no
+    number of their own by which a repeat could be told.
+    """
+    pairs: dict[tuple[str, date, int, int, str], dict[str, Path]] = {}
     for path in paths:
         found = NAME.match(path.name)
         day = _day(found[2]) if found else None
         if found is None or day is None:
             _refuse(path, "a LOBSTER file is named SYMBOL_YYYY-MM-DD_start_end_message_levels.csv", report)
             continue
-        key = (found[1].upper(), day, f"{found[3]}_{found[4]}_{found[6]}_{path.parent}")
+        key = (found[1].upper(), day, int(found[3]), int(found[4]), f"{found[6]}_{path.parent}")
         pairs.setdefault(key, {})[found[5].lower()] = path
     days: dict[str, list[tuple[date, Path, Path]]] = {}
-    for (symbol, day, _), pair in sorted(pairs.items()):
-        if len(pair) == 2:
-            days.setdefault(symbol, []).append((day, pair["message"], pair["orderbook"]))
-        else:
+    ended: dict[tuple[str, date], int] = {}
+    for (symbol, day, start, end, _), pair in sorted(pairs.items()):
+        if len(pair) < len(_PAIR):
             for kind, path in pair.items():
                 missing = "orderbook" if kind == "message" else "message"
                 _refuse(path, f"its {missing} file is missing: LOBSTER's files come in pairs", report)
+        elif start < ended.get((symbol, day), start):
+            for kind in _PAIR:
+                _refuse(pair[kind], "a repeat: another pair of this symbol and day has these hours", report)
+        else:
+            ended[symbol, day] = end
+            days.setdefault(symbol, []).append((day, pair["message"], pair["orderbook"]))
     instruments = [registry.lobster_equity(symbol) for symbol in days]
     feeds = [Feed(symbol, "lobster", partial(_ticks, files, report)) for symbol, files in days.items()]
     return feeds, instruments, sorted({day for files in days.values() for day, _, _ in files})

@@ -11,7 +11,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from schemas.calendars import CALENDARS
 from schemas.errors import UsageError
 
-COLUMNS: Final = ("ts", "symbol", "price", "size", "side", "buyer_maker", "bid", "bid_size", "ask", "ask_size", "conditions", "venue")
+COLUMNS: Final = (
+    "ts",
+    "symbol",
+    "price",
+    "size",
+    "side",
+    "buyer_maker",
+    "bid",
+    "bid_size",
+    "ask",
+    "ask_size",
+    "conditions",
+    "venue",
+    "sequence",
+)
 UNITS: Final = {"s": 9, "ms": 6, "us": 3, "ns": 0, "iso": 0}
 """Unit of numeric times and the power of ten to nanoseconds; `iso` is text of date and time."""
 
@@ -21,8 +35,11 @@ class ColumnMapping:
     """Which column is what. Values of `columns` are header names, or `#3` for the third column of a file without a header.
 
     Columns: ts; symbol (or `name`, one for the whole file); price, size, side (buy, sell, 1, -1) or buyer_maker (true, false) for
-    trades; bid, bid_size, ask, ask_size for quotes; conditions (number), venue (letter). A row with a price is a trade, one with bid and
-    ask a quote. Without size columns the instrument is unsized and sizes are 0.
+    trades; bid, bid_size, ask, ask_size for quotes; conditions (number), venue (letter); sequence (the venue's number of the trade or the
+    quote). A row with a price is a trade, one with bid and ask a quote. Without size columns the instrument is unsized and sizes are 0.
+
+    A row whose sequence number came before, among the trades or among the quotes of its symbol, is refused as a repeat. `sequence_gaps`:
+    the numbers run up by one, so that what is missing can be counted. `sequence_restarts`: each file has numbers of its own.
 
     `unit` of ts: s, ms, us, ns since 1970 UTC (decimals allowed), or iso. `zone`: of ISO times without an offset. `price_exponent`,
     `size_exponent`: decimals kept; None takes those found in the file. `tick_size`, `lot_size`: decimals such as 0.01; None is the last
@@ -41,6 +58,8 @@ class ColumnMapping:
     tick_size: Decimal | None = None
     lot_size: Decimal | None = None
     tradeable: bool = field(default=True)
+    sequence_gaps: bool = False
+    sequence_restarts: bool = False
 
     def __post_init__(self) -> None:
         has = self.columns.keys()
@@ -52,6 +71,8 @@ class ColumnMapping:
             raise UsageError("--map: state price for trades, or bid and ask for quotes, or all three")
         if {"bid_size", "ask_size"} & has and not {"bid", "bid_size", "ask", "ask_size"} <= has:
             raise UsageError("--map: bid_size and ask_size come together, with bid and ask")
+        if "sequence" not in has and (self.sequence_gaps or self.sequence_restarts):
+            raise UsageError("--map: sequence_gaps and sequence_restarts say something of a sequence column (sequence=trade_id)")
         if len(self.delimiter) != 1 or not self.delimiter.isascii():
             raise UsageError(f"--map: delimiter must be one ASCII character, given {self.delimiter!r}")
         _one_of("unit", self.unit, UNITS)
@@ -101,6 +122,8 @@ class ColumnMapping:
             tick_size=_amount("tick_size", options),
             lot_size=_amount("lot_size", options),
             tradeable=_one_of("tradeable", options.get("tradeable", "yes"), ("yes", "no")) == "yes",
+            sequence_gaps=_one_of("sequence_gaps", options.get("sequence_gaps", "no"), ("yes", "no")) == "yes",
+            sequence_restarts=_one_of("sequence_restarts", options.get("sequence_restarts", "no"), ("file", "no")) == "file",
         )
 
 
@@ -116,6 +139,8 @@ _OPTIONS: Final = (
     "tick_size",
     "lot_size",
     "tradeable",
+    "sequence_gaps",
+    "sequence_restarts",
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operators.timeline.broker import Outage, made
+from operators.timeline.broker import Outage, lacking, made, rights_named
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import TopicError
@@ -71,15 +71,18 @@ def admin(kafka: KafkaSettings, name: str, on_error: Callable[[KafkaError], None
     return client
 
 
-def partition_count(client: Consumer | AdminClient, topic: str, timeout_s: float) -> int:
-    """Partitions of a topic, 0 where there is none of the name. KafkaException where the broker does not answer."""
+def partition_count(client: Consumer | AdminClient, topic: str, timeout_s: float, right: str = "READ") -> int:
+    """Partitions of a topic, 0 where there is none of the name. KafkaException where the broker does not answer.
+
+    `right`: what the client is going to do, for the words of an error where it may not.
+    """
     about: Any = client.list_topics(topic, timeout=timeout_s).topics.get(topic)
     if about is None:
         return 0
     if about.error is not None:
         if about.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             return 0
-        raise KafkaException(about.error)
+        raise lacking(about.error, right, topic)
     return len(about.partitions)
 
 
@@ -98,7 +101,8 @@ def check_partitions(topic: str, have: int, wanted: int) -> None:
 
 def bounds(client: Consumer, topic: str, partition: int, timeout_s: float) -> tuple[int, int]:
     """Offset of the first message of a partition, and the offset after its last. KafkaException where the broker does not answer."""
-    low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s, cached=False)
+    with rights_named("READ", topic):
+        low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s, cached=False)
     return int(low), int(high)
 
 
@@ -134,7 +138,7 @@ def to_the_end(client: Consumer, topic: str, partition: int, timeout_s: float) -
         elif m.error().code() == KafkaError._PARTITION_EOF:
             return
         else:
-            raise KafkaException(m.error())
+            raise lacking(m.error(), "READ", topic)
 
 
 def outage_of(kafka: KafkaSettings, live: Live) -> Outage:

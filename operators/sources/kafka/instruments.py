@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
-from operators.timeline.broker import Reports, explained, made, said
+from operators.timeline.broker import Reports, explained, lacking, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError
@@ -133,7 +133,11 @@ def _write(settings: Settings, value: bytes) -> None:
         msg = f"the instruments of {settings.deployment!r} cannot be written to {kafka.topic(INSTRUMENTS)}: {said(e)}"
         raise BrokerError(msg) from e
     if failures or left:
-        why = said(failures[0]) if failures else f"not confirmed within {kafka.answer_timeout_s:g} s"
+        why = (
+            said(lacking(failures[0], "WRITE", kafka.topic(INSTRUMENTS)))
+            if failures
+            else f"not confirmed within {kafka.answer_timeout_s:g} s"
+        )
         msg = (
             f"the instruments of {settings.deployment!r} were not written to {kafka.topic(INSTRUMENTS)}: {why}; run the same command again"
         )

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from operators.sources.kafka.client import Watch, bounds, check_offset, check_partitions, consumer, outage_of, partition_count
 from operators.sources.kafka.stream import Message
-from operators.timeline.broker import Reports
+from operators.timeline.broker import Reports, lacking
 from operators.timeline.live import Live
 from schemas.settings.sections import KafkaSettings
 
@@ -208,7 +208,7 @@ class TopicLog:
         if code in _OUT_OF_RANGE:
             self._explain(p)
         elif code not in _WATCHED:
-            self._outage.failed(f"reading {self.topic}", error)
+            self._outage.failed(f"reading {self.topic}", lacking(error, "READ", self.topic))
 
     def _explain(self, p: int) -> None:
         """The broker has not the offset that was to be fetched: says why, or goes there again where it has it after all."""

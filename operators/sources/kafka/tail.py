@@ -15,7 +15,7 @@ from operators.sources.kafka.feed import LARGEST_HOLE, sequence_of
 from operators.sources.kafka.kernels import first_stray
 from operators.sources.kafka.stream import Message, kind_of
 from operators.sources.kafka.ticks import carried_by
-from operators.timeline.broker import Reports, explained
+from operators.timeline.broker import Reports, explained, lacking
 from schemas.errors import TopicError, WireError
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
@@ -143,7 +143,7 @@ def _messages(client: Consumer, topic: str, partition: int, begin: int, until: i
             if m.error() is not None:
                 if m.error().code() == KafkaError._PARTITION_EOF:
                     return
-                raise KafkaException(m.error())
+                raise lacking(m.error(), "READ", topic)
             if m.offset() >= until:
                 return
             yield m

@@ -71,7 +71,6 @@ class Prepared:
             (),
             self.ticks.size,
             0,
-            np.zeros(len(self.place.symbols), np.int64),
         )
         return SpikeRange(gated, self.use, SpikeBatch(self.indptr, self.neuron))
 

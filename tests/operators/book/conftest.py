@@ -59,7 +59,7 @@ class RandomMarket:
         signals = self.signals[mine]
         quotes = last_quotes(ticks, at, gate)
         rows = tuple(Rows("signals", self.instruments.symbols[s], signals[signals["symbol"] == s]) for s in np.unique(signals["symbol"]))
-        gated = GatedRange(shard, lo, hi, ticks, at, gate, (), len(ticks), 0, np.zeros(1, np.int64))
+        gated = GatedRange(shard, lo, hi, ticks, at, gate, (), len(ticks), 0)
         return SliceOut(shard, lo, hi, signals, quotes, rows, gated)
 
     def outs(self, cuts=()):

@@ -133,7 +133,7 @@ def run_apart(market, rng, *, cuts=20, exact=True, crash=0.0, begin=None, acts=(
     def gated(lo, hi):
         def make():
             found = [market.out(s, lo, min(hi, market.last)).gated for s in market.shards]
-            return tuple(type(g)(g.shard, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0, g.quality_e6) for g in found)
+            return tuple(type(g)(g.shard, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0) for g in found)
 
         return make
 

@@ -330,8 +330,8 @@ def test_a_fill_reported_after_its_deal_was_over_is_booked_and_left_at_the_marke
         r = np.zeros(1, EXECUTION_REPORT)
         r["ts_ns"], r["known_ts_ns"], r["order_n"], r["exec_n"], r["kind"] = s.ns(6), s.ns(10), 0, 7, ReportKind.FILL
         r["quantity"], r["price"], r["side"], r["liquidity"], r["visible"] = 40, 200_000, 1, 1, s.ns(10) // W
-        state["pending"] = kept(r, np.zeros(1, np.int64))
-        state["pending"] += kept(r, np.zeros(1, np.int64))  # and repeated
+        state["pending"] = kept(r, [0])
+        state["pending"] += kept(r, [0])  # and repeated
 
     s.run(at=[(10, late_fill)])
     assert s.executions["quantity"].tolist() == [40]

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from operators.book import AccountStage, Report, RowBook, Wish
+from operators.book import AccountStage, Report, RowBook, Wish, driver
 from operators.book.desk import kept
 from operators.book.scan_kernels import ASK, BID, close_second, evaluate, revalue
+from operators.execution import venue_pass
 from operators.timeline.state import copied
 from schemas.ranges import CROSSED, IN_SESSION
 from schemas.tables import TABLES
@@ -66,7 +67,7 @@ def naive(market):
             work.submit(requests)
         before2 = book["market"][:, BID] + book["market"][:, ASK]
         for reports in work.run(k + 1):
-            pending = sorted(pending + kept(reports, before2))
+            pending = sorted(pending + kept(reports, before2[reports["symbol"]].tolist()))
         for q in np.concatenate([o.quotes for o in outs]):
             if q["gate"] & IN_SESSION and not q["gate"] & CROSSED:
                 book["market"][q["symbol"]] = [q["bid"], q["ask"], q["bid_size"], q["ask_size"], q["ts_ns"]]
@@ -128,6 +129,18 @@ def test_jumping_from_event_to_event_equals_visiting_every_slice(random_market, 
     got, want = tables(rows), tables(want)
     assert len(want["verdicts"]) > 5
     assert_same_rows(got, want)
+
+
+@pytest.mark.parametrize("variant", ["kill", "sessions"])
+def test_a_walk_with_hardly_any_room_for_rows_and_reports_is_the_same(random_market, variant, monkeypatch):
+    market = random_market(seed=hash_of(variant), **VARIANTS[variant])
+    state, rows = run(market)
+    monkeypatch.setattr(driver, "SECONDS_AT_ONCE", 1)
+    for name in ("_DESKS", "_ROWS", "_FOUND"):
+        monkeypatch.setattr(venue_pass, name, 1)
+    again, few = run(market)
+    assert_same_rows(tables(few), tables(rows))
+    assert_same_state(again, state)
 
 
 def hash_of(name):

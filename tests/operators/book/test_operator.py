@@ -74,7 +74,7 @@ def test_a_flow_of_the_venue_says_what_the_stages_say(market):
         bounds = [*range(market.first, market.last, 30 + s), market.last, END]
         for lo, hi in itertools.pairwise(bounds):
             g = market.out(s, lo, min(hi, market.last)).gated
-            whole = type(g)(s, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0, g.quality_e6)
+            whole = type(g)(s, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0)
             items.append((lo, (shard_key(s), (shard_key(s), OWN, whole))))
     gated = [item for _, item in sorted(items, key=lambda x: x[0])]
     gated.insert(5, (shard_key(0), (shard_key(0), 3, None)))  # the path of a leading symbol: not the venue's business

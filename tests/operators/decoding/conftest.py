@@ -51,9 +51,7 @@ class Market:
         for hi in ends:
             a, b = np.searchsorted(self.slices, [lo, hi])
             part = slice(int(a), int(b))
-            gated = GatedRange(
-                self.place.shard, lo, hi, self.ticks[part], self.slices[part], self.gate[part], (), int(b - a), 0, np.zeros(1, np.int64)
-            )
+            gated = GatedRange(self.place.shard, lo, hi, self.ticks[part], self.slices[part], self.gate[part], (), int(b - a), 0)
             spikes = (np.arange(a, b) % 11).astype(np.uint16)
             ranges.append(ScoreRange(gated, self.use[part], self.score[part], spikes, spikes // 2, self.score_now[part]))
             lo = hi

@@ -134,7 +134,7 @@ def digest(outputs: tuple[list[Any], list[Any], list[Any], list[Any]]) -> str:
     rows: dict[str, list[Any]] = {}
     for g in gated:
         for r in g.rows:
-            rows.setdefault(r.key, []).append(r.a)
+            rows.setdefault(f"{r.table}/{r.key}", []).append(r.a)
     for key in sorted(rows):
         h.update(key.encode() + np.concatenate(rows[key]).tobytes())
     for f in featured:

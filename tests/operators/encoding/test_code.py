@@ -32,7 +32,7 @@ def encode(made, x, use=None, symbol=None):
     ticks = np.zeros(len(x), TICK_V1)
     ticks["symbol"] = 0 if symbol is None else symbol
     slices = np.arange(len(x))
-    gated = GatedRange(0, 0, len(x), ticks, slices, np.zeros(len(x), np.uint8), (), len(x), 0, np.zeros(4, np.int64))
+    gated = GatedRange(0, 0, len(x), ticks, slices, np.zeros(len(x), np.uint8), (), len(x), 0)
     stage = EncodingStage(made.place_of())
     use = np.ones(len(x), np.uint8) if use is None else np.asarray(use, np.uint8)
     return stage.step(stage.start(), FeatureRange(gated, x, use))[1].spikes

@@ -110,7 +110,7 @@ class Floor:
         out = []
         for s in sorted(set(self.venue.shard_of_symbol)):
             own = (shard == s) & (slices >= lo) & (slices < hi)
-            out.append(GatedRange(s, lo, hi, ticks[own], slices[own], gate[own], (), int(own.sum()), 0, np.zeros(1, np.int64)))
+            out.append(GatedRange(s, lo, hi, ticks[own], slices[own], gate[own], (), int(own.sum()), 0))
         return tuple(out)
 
     def input(self, lo: int, hi: int) -> VenueInput:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from operators.execution import UNKNOWN_EXEC_N, VenueInput
+from operators.execution import UNKNOWN_EXEC_N, VenueInput, venue_pass
 from schemas.orders import ReportKind, visible_slice
 
 W = 100_000_000
@@ -33,6 +33,17 @@ def test_cuts_change_nothing(made_up, seed, rule):
     for cuts in (some, tuple(range(1, SLICES))):
         assert f.run(SLICES, cuts).tobytes() == whole.tobytes()
         same_state(f.state, state)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_floor_that_has_to_grow_gives_the_same(made_up, seed, monkeypatch):
+    f = made_up(seed, SLICES)
+    whole = f.run(SLICES)
+    state = f.state
+    for name in ("_DESKS", "_ROWS", "_FOUND"):
+        monkeypatch.setattr(venue_pass, name, 1)
+    assert f.run(SLICES).tobytes() == whole.tobytes()
+    same_state(f.state, state)
 
 
 @pytest.mark.parametrize("seed", range(6))

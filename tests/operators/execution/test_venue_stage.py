@@ -25,7 +25,7 @@ def market():
 
 def gated(market, lo, hi):
     found = [market.out(s, lo, min(hi, market.last)).gated for s in market.shards]
-    return tuple(GatedRange(g.shard, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0, g.quality_e6) for g in found)
+    return tuple(GatedRange(g.shard, lo, hi, g.ticks, g.slices, g.gate, (), g.read, 0) for g in found)
 
 
 def turn(lo, hi, *decided, op=Operation.NEW, n=0, symbol=0):

@@ -23,7 +23,6 @@ def piece(shard, lo, hi, symbols, slices):
         (),
         len(symbols),
         0,
-        np.zeros(1, np.int64),
     )
 
 

@@ -33,7 +33,7 @@ def gated_range(ticks, gate=None, lo=0, hi=10**9):
     ticks = np.asarray(ticks)
     gate = np.full(len(ticks), GOOD, np.uint8) if gate is None else np.asarray(gate, np.uint8)
     slices = ticks["ts_ns"] // (100 * MS)
-    return GatedRange(0, lo, hi, ticks, slices, gate, (), len(ticks), 0, np.zeros(2, np.int64))
+    return GatedRange(0, lo, hi, ticks, slices, gate, (), len(ticks), 0)
 
 
 def lead_series(times=(), prices=(), lo=0, hi=10**9):
@@ -250,7 +250,7 @@ def test_a_late_tick_knows_nothing_of_a_leader_that_moved_after_its_time():
     stage = FeatureStage(place)
     late = np.array([T0 // (100 * MS), T0 // (100 * MS) + 5])
     for moved_at, seen in ((T0 + 2 * MS, False), (T0 + MS // 2, True)):
-        gated = GatedRange(0, 0, 10**9, t, late, np.full(2, GOOD, np.uint8), (), 2, 1, np.zeros(2, np.int64))
+        gated = GatedRange(0, 0, 10**9, t, late, np.full(2, GOOD, np.uint8), (), 2, 1)
         _, out = stage.step(stage.start(), (gated, (lead_series((T0 - 5, moved_at), (2000, 2006)),)))
         assert bool(out.x[1, COLUMN["lead_slow"]] > 0) is seen
 

@@ -16,8 +16,9 @@ from schemas.errors import UsageError
 from schemas.instruments import Instrument, InstrumentList
 from schemas.ranges import CROSSED, DECIDES, FEATURES, FILLS, IN_SESSION, LIT, LOCKED, VOLUME
 from schemas.settings import Settings, load_settings
+from schemas.tables import QUALITY
 from schemas.tables import DeadLetterReason as Reason
-from schemas.ticks import DEPTH, FLAG_CORPORATE_ACTION, FLAG_SUSPICIOUS, FLAG_TIME_REFUSED, QUOTE, TICK_V1, TRADE
+from schemas.ticks import DEPTH, END, FLAG_CORPORATE_ACTION, FLAG_SUSPICIOUS, FLAG_TIME_REFUSED, QUOTE, TICK_V1, TRADE
 
 MS = 1_000_000
 GOOD = {"ts_ns": 50, "seq": 0, "symbol": 1, "venue": ord("N")}
@@ -263,10 +264,82 @@ def test_score_falls_with_refusals_gaps_and_lateness_and_only_there(made):
             row["size"] = 0
         if row["symbol"] == 3:
             row["late_ns"] = 10**9
-    gated, _, _ = gate(made.place_of(), *rows)
-    fall = 1.0 - (1023 / 1024) ** 600  # 0.443
-    assert gated.quality_e6 / 1e6 == pytest.approx([1.0, 1 - fall / 2, 1 - fall / 2, 1 - fall], abs=2e-3)
+    gated, _, state = gate(made.place_of(), *rows)
     assert gated.late == 600
+    _, (last, _) = QualityStage(made.place_of()).step(state, (10, END, ticks_of(), np.zeros(0, np.int64)))
+    told = np.concatenate([r.a for r in last.rows if r.table == "quality"])
+    fall = 1.0 - (1023 / 1024) ** 600  # 0.443
+    assert told["score_e6"] / 1e6 == pytest.approx([1.0, 1 - fall / 2, 1 - fall / 2, 1 - fall], abs=2e-3)
+    means = {name: (told[f"{name}_e6"] < 10**6).tolist() for name in ("completeness", "validity", "timeliness")}
+    assert [means["completeness"][1], means["validity"][2], means["timeliness"][3]] == [True] * 3
+    assert sum(sum(fell) for fell in means.values()) == 3
+    assert [told[name].tolist() for name in ("read", "dead", "late", "missing")] == [
+        [600] * 4,
+        [0, 0, 300, 0],
+        [0, 0, 0, 600],
+        [0, 600, 0, 0],
+    ]
+
+
+def told_rows(place, ticks, slices, ends):
+    """The rows of `quality` by symbol, the ticks given in ranges that end before the slices `ends`, the last of all at END."""
+    stage = QualityStage(place)
+    state, lo, rows = stage.start(), int(slices[0]), {}
+    for hi in (*ends, END):
+        a, b = np.searchsorted(slices, [lo, hi])
+        state, (gated, _) = stage.step(state, (lo, hi, ticks[a:b], slices[a:b]))
+        for r in gated.rows:
+            if r.table == "quality":
+                rows.setdefault(r.key, []).extend(r.a.tolist())
+        lo = hi
+    return rows
+
+
+@given(cuts=st.lists(st.integers(1, 40_000), max_size=6, unique=True), seed=st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_rows_of_quality_are_the_same_however_ranges_are_cut_and_count_every_tick_once(made, cuts, seed):
+    place = made.place_of()
+    rng = np.random.default_rng(seed)
+    slices = np.sort(rng.integers(0, 40_000, 300))  # of 1 ms: four periods
+    ticks = ticks_of(*({**GOOD_TRADE, "seq": i, "symbol": int(rng.integers(0, 2)), "gap": int(rng.random() < 0.1)} for i in range(300)))
+    ticks["ts_ns"] = slices * MS
+    ticks["late_ns"] = (rng.random(300) < 0.1) * MS
+    ticks["size"] = rng.random(300) > 0.1
+    whole = told_rows(place, ticks, slices, [])
+    assert told_rows(place, ticks, slices, sorted(cuts)) == whole
+    for symbol, key in enumerate(("AAA", "BBB")):
+        mine, a = ticks["symbol"] == symbol, np.array(whole[key], QUALITY)
+        periods = slices[mine] // 10_000
+        assert a["n"].tolist() == list(range(a.size))
+        assert a["read"].tolist() == np.unique(periods, return_counts=True)[1].tolist()
+        assert a["ts_ns"].tolist() == ((np.unique(periods) + 1) * 10 * 10**9).tolist()
+        assert a["slice"].tolist() == (np.unique(periods) * 10_000 + 9_999).tolist()
+        passed = ticks["size"][mine] > 0
+        assert (a["dead"].sum(), a["missing"].sum()) == ((~passed).sum(), ticks["gap"][mine][passed].sum())
+        assert a["late"].sum() == (ticks["late_ns"][mine] > 0).sum()
+
+
+def test_a_row_of_quality_leaves_when_its_ten_seconds_are_over_though_no_tick_follows(made):
+    stage = QualityStage(made.place_of())
+    first = ticks_of({**GOOD_TRADE, "ts_ns": 0})
+    state, (gated, _) = stage.step(stage.start(), (0, 9_999, first, np.zeros(1, np.int64)))
+    assert gated.rows == ()
+    state, (gated, _) = stage.step(state, (9_999, 10_000, first[:0], np.zeros(0, np.int64)))
+    assert [(r.table, r.key, r.a["read"].tolist()) for r in gated.rows] == [("quality", "BBB", [1])]
+    assert stage.step(state, (10_000, END, first[:0], np.zeros(0, np.int64)))[1][0].rows == ()
+
+
+def test_a_state_of_version_1_goes_on_and_tells_what_comes_from_then_on(made):
+    """As version 1 left it: with `gaps`, and nothing of what is told."""
+    stage = QualityStage(made.place_of())
+    state, _ = stage.step(stage.start(), (0, 1, ticks_of({**GOOD_TRADE, "ts_ns": 0, "size": 0}), np.zeros(1, np.int64)))
+    old = {name: value for name, value in state.items() if name not in ("tally", "period", "quality_n")}
+    migrated = stage.migrations[1]({**old, "gaps": np.zeros(len(old["score"]), np.int64)})
+    assert migrated.keys() == stage.start().keys()
+    _, (gated, _) = stage.step(migrated, (1, END, ticks_of({**GOOD_TRADE, "ts_ns": MS}), np.ones(1, np.int64)))
+    (row,) = (r.a for r in gated.rows if r.table == "quality")
+    assert (row["read"].tolist(), row["dead"].tolist(), row["n"].tolist()) == ([1], [0], [0])
+    assert row["validity_e6"].tolist() == [10**6 - 976], "the means are those of before: one of two ticks was refused, then one passed"
 
 
 def test_lead_series_have_an_entry_at_each_change_known_at_its_slice(made):

@@ -135,6 +135,21 @@ def test_chains_survive_the_way_through_json(new_ledger: NewLedger, made: Any) -
     assert output_hash(chains_of(chain_table(ledger.chains()))) == ledger.output_hash()
 
 
+def test_totals_keep_sums_last_means_and_the_lowest_score_of_a_symbols_quality(new_ledger: NewLedger, instruments: InstrumentList) -> None:
+    ledger = new_ledger()
+    q = np.zeros(4, TABLES["quality"])
+    q["n"], q["ts_ns"], q["read"], q["missing"] = np.arange(4), [10, 20, 30, 40], [5, 6, 7, 8], [0, 3, 0, 1]
+    q["score_e6"], q["validity_e6"] = [900_000, 400_000, 400_000, 950_000], 10**6
+    ledger.take(Rows("quality", "AAPL", q[:1]))
+    ledger.take(Rows("quality", "AAPL", q[1:3]))
+    again = new_ledger()
+    again.restore(ledger.snapshot())
+    again.take(Rows("quality", "AAPL", q[3:]))
+    (told,) = again.totals.named(instruments.symbols, {})["quality"].values()
+    assert (told["read"], told["missing"], told["score"], told["validity"]) == (26, 4, 0.95, 1.0)
+    assert (told["lowest"], told["lowest_ts_ns"]) == (0.4, 20), "the first of equal ones"
+
+
 def test_totals_of_a_small_run(new_ledger: NewLedger, instruments: InstrumentList, made: Any) -> None:
     ledger = new_ledger()
     s = np.zeros(2, TABLES["statistics"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from schemas.ticks import DEPTH, FLAG_SNAPSHOT, QUOTE, TRADE
 
 T0 = 1_723_161_255_000
 RECEIVED = 1_600_000_000_000_000_000
+UPDATES = count(7)
 
 
 def trade(ident: int, price: str, size: str, ms: int, maker: bool, symbol: str = "BTCUSDT", spot: bool = True) -> str:
@@ -27,8 +30,17 @@ def trade(ident: int, price: str, size: str, ms: int, maker: bool, symbol: str =
     return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}, separators=(",", ":"))
 
 
-def ticker(bid: str, bid_size: str, ask: str, ask_size: str, symbol: str = "BTCUSDT", ms: int | None = None) -> str:
-    data: dict[str, object] = {"u": 7, "s": symbol, "b": bid, "B": bid_size, "a": ask, "A": ask_size}
+def ticker(
+    bid: str, bid_size: str, ask: str, ask_size: str, symbol: str = "BTCUSDT", ms: int | None = None, update: int | None = None
+) -> str:
+    data: dict[str, object] = {
+        "u": next(UPDATES) if update is None else update,
+        "s": symbol,
+        "b": bid,
+        "B": bid_size,
+        "a": ask,
+        "A": ask_size,
+    }
     if ms is not None:
         data |= {"e": "bookTicker", "T": ms, "E": ms + 3}
     return json.dumps({"stream": f"{symbol.lower()}@bookTicker", "data": data}, separators=(",", ":"))
@@ -113,6 +125,36 @@ def test_a_repeated_trade_is_refused_and_a_late_one_kept(tmp_path, read_all) -> 
     got = read_all([capture(tmp_path, [trade(i, "1", "1", T0, True) for i in (1, 3, 2, 3, 4)])])
     assert len(got.only()) == 4
     assert got.refusals() == [("btcusdt.gz", 4, "a duplicate: a trade of this id came before")]
+
+
+REPEATS = {
+    "book ticker": lambda i: ticker("10.00", "1", "10.01", "1", ms=T0 + i, update=i),
+    "depth update": lambda i: depth(i, i, [["10.00", "1"]], [], T0 + i),
+    "snapshot": lambda i: snapshot([["10.00", "1"]], [], symbol="BTCUSDT", T=T0 + i, lastUpdateId=i),
+}
+
+
+@pytest.mark.parametrize("what", REPEATS)
+def test_what_a_second_connection_says_again_is_refused_by_its_id(tmp_path, read_all, what) -> None:
+    made: Callable[[int], str] = REPEATS[what]
+    got = read_all([capture(tmp_path, [trade(1, "10.00", "1", T0, False), *(made(i) for i in (5, 5, 9, 7, 9, 7, 12))])])
+    (ticks,) = (t for t in got.ticks.values() if t["kind"].max() != TRADE or t.size > 1)
+    assert ticks[ticks["kind"] != TRADE]["ts_ns"].tolist() == [(T0 + i) * 10**6 for i in (5, 9, 7, 12)]
+    assert got.refusals() == [("btcusdt.gz", line, f"a duplicate: a {what} of this id came before") for line in (3, 6, 7)]
+
+
+def test_of_two_recordings_that_overlap_each_trade_is_imported_once(tmp_path, read_all) -> None:
+    """Also far back: thousands of trades after it."""
+    first, second = ([trade(i, "1", "1", T0 + i, True) for i in ids] for ids in (range(6000), range(500, 9000)))
+    got = read_all([capture(tmp_path, first, "a.gz"), capture(tmp_path, second, "b.gz")])
+    assert np.array_equal(got.only()["ts_ns"], (T0 + np.arange(9000)) * 10**6)
+    assert not got.only()["gap"].any()
+    assert len(got.refusals()) == 5500
+
+
+def test_a_repeat_does_not_set_the_time_of_the_messages_after_it_back(tmp_path, read_all) -> None:
+    messages = [trade(1, "1", "1", T0, True), trade(2, "1", "1", T0 + 50, True), trade(1, "1", "1", T0, True), ticker("1", "1", "2", "1")]
+    assert read_all([capture(tmp_path, messages)]).only()["ts_ns"].tolist() == [T0 * 10**6, (T0 + 50) * 10**6, (T0 + 50) * 10**6]
 
 
 def test_spot_and_futures_of_one_name_stay_apart_even_in_one_file(tmp_path, read_all) -> None:

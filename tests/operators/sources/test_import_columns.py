@@ -148,6 +148,36 @@ def test_blocks_of_any_size_give_the_same(block_lines, tmp_path, read_all, monke
     assert len(got.refusals()) == 7
 
 
+NUMBERED = "ts=t,unit=ms,price=p,size=q,bid=b,ask=a,symbol=s,sequence=n"
+ROWS = [
+    "1,5.0,1,,,X,7",
+    "2,5.0,1,,,Y,7",  # another symbol's numbers are its own
+    "3,,,4.0,6.0,X,7",  # so are those of quotes
+    "4,5.0,1,,,X,9",
+    "5,5.0,1,,,X,7",
+    "6,5.0,1,,,X,8",  # late, but new
+    "7,,,4.0,6.0,X,7",
+    "8,5.0,1,,,X,",  # cannot be told
+    "8,5.0,1,,,X,",
+    "9,5.0,1,,,X,12",
+]
+
+
+@pytest.mark.parametrize("block_lines", [1, 2, 65_536])
+def test_a_row_whose_sequence_number_came_before_is_refused(block_lines, tmp_path, read_all, monkeypatch) -> None:
+    monkeypatch.setattr(text, "BLOCK_LINES", block_lines)
+    paths = [csv(tmp_path, "t,p,q,b,a,s,n\n" + "\n".join(ROWS) + "\n"), csv(tmp_path, "t,p,q,b,a,s,n\n10,5.0,1,,,X,9\n", "uticks.csv")]
+    repeat = "a repeat: this sequence number came before"
+    got = read_all(paths, "columns", ColumnMapping.parse(NUMBERED))
+    assert got.lines["X", "columns"].tolist() == [2, 4, 5, 7, 9, 10, 11]
+    assert got.lines["Y", "columns"].tolist() == [3]
+    assert got.refusals() == [("ticks.csv", 6, repeat), ("ticks.csv", 8, repeat), ("uticks.csv", 2, repeat)]
+    assert not got.ticks["X", "columns"]["gap"].any()
+    counted = read_all(paths, "columns", ColumnMapping.parse(NUMBERED + ",sequence_gaps=yes,sequence_restarts=file"))
+    assert counted.lines["X", "columns"].tolist() == [2, 4, 5, 7, 9, 10, 11, 2], "the second file's numbers are its own"
+    assert counted.ticks["X", "columns"]["gap"].tolist() == [0, 0, 1, 0, 0, 0, 2, 0]
+
+
 PARQUET = ColumnMapping.parse("ts=t,unit=ms,price=p,size=q,buyer_maker=m,name=X")
 
 
@@ -213,6 +243,9 @@ WRONG = [
     ("ts=t,price=p,name=X,delimiter=||", "delimiter must be one ASCII character"),
     ("ts=t,ts=u,price=p,name=X", "ts is given twice"),
     ("ts,price=p,name=X", "expected key=value, given 'ts'"),
+    ("ts=t,price=p,name=X,sequence_gaps=yes", "say something of a sequence column"),
+    ("ts=t,price=p,name=X,sequence_restarts=file", "say something of a sequence column"),
+    ("ts=t,price=p,name=X,sequence=n,sequence_restarts=day", "sequence_restarts must be one of file, no, given 'day'"),
 ]
 
 

@@ -168,6 +168,17 @@ def test_days_chain_in_order_and_no_side_is_carried_over_night(tmp_path, read_al
     assert [(f, n) for f, n, _ in got.refusals()] == [("20131008_quote.zip", 1)]
 
 
+def test_a_second_file_of_a_symbol_kind_and_day_is_refused_whole(tmp_path, read_all) -> None:
+    trades = ["10,100,1,P,1,0", "11,100,1,P,1,0"]
+    (tmp_path / "copy").mkdir()
+    paths = [write(folder, "20131007_trade", trades) for folder in (tmp_path, tmp_path / "copy")]
+    paths.append(write(tmp_path, "20131008_trade", trades))
+    got = read_all([tmp_path])
+    assert len(got.only()) == 4
+    assert got.refusals() == [("20131007_trade.zip", 0, "a repeat: another file of this symbol, kind and day is imported")]
+    assert got.report.summary()["examples"][0]["file"] == str(paths[0]), "files are read in the order of their names"
+
+
 def test_a_symbol_with_trades_only_leads_and_is_not_tradeable(tmp_path, read_all) -> None:
     quotes = ["10,100,1,0,0,P,1,0", "10,0,0,200,2,P,1,0"]
     trades = ["10,100,1,P,1,0"]
@@ -202,6 +213,8 @@ def test_recorded_day_of_ibm_against_an_independent_reading(market_data, read_al
     assert bytes(ask_venue.astype(np.uint8)).decode() == "".join(carried["exchange"])
     assert got.instruments.sessions["us_equity"] == ((at("2013-10-07T13:30"), at("2013-10-07T20:00")),)
     assert np.count_nonzero(quotes["price"] > quotes["ask"]) == (carried["bid"] > carried["ask"]).sum()
+    alike = np.count_nonzero(trades.view("V72")[1:] == trades.view("V72")[:-1])
+    assert alike == 1054, "trades that equal the one before in all they say: so a repeat cannot be told by that (docs/tape.md)"
 
 
 @pytest.mark.parametrize("damage", ["cut at 100", "cut at 300000", "flip 60000", "empty"])

@@ -113,6 +113,21 @@ def test_a_file_without_its_partner_is_refused(tmp_path, read_all) -> None:
         read_all([book])
 
 
+def test_a_pair_of_hours_that_another_pair_has_is_refused_whole(tmp_path, read_all) -> None:
+    rows, copy = (["34200.1,4,1,5,1,1"], [BOOK]), tmp_path / "copy"
+    copy.mkdir()
+    write(tmp_path, *rows)
+    again = write(copy, *rows)
+    part = [p.rename(p.with_name(p.name.replace("57600000", "45000000"))) for p in again]
+    next_day = [p.rename(p.with_name(p.name.replace("06-21", "06-22"))) for p in write(copy, *rows)]
+    got = read_all([tmp_path])
+    assert len(got.only()) == 4, "a trade and a quote of each day"
+    reason = "a repeat: another pair of this symbol and day has these hours"
+    whole = [f"XYZ_2012-06-21_34200000_57600000_{kind}_1.csv" for kind in ("message", "orderbook")]
+    assert got.refusals() == [(name, 1, reason) for name in whole], "the shorter one of two that begin together is read"
+    assert all(p.exists() for p in (*part, *next_day))
+
+
 def test_the_recorded_slice(market_data, tmp_path, read_all, monkeypatch) -> None:
     folder = market_data / "lobster_aapl_slice"
     got = read_all([folder])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operators.sources.importers import import_sources, kernels
+from operators.sources.importers import ColumnMapping, import_sources, kernels
 from operators.sources.importers.detect import files_of, format_of
 from operators.sources.tape import Tape
 from schemas.errors import RefusedError, UsageError
@@ -86,6 +86,14 @@ def test_partitions_and_shards_do_not_change_what_is_on_the_tape(mixed, tmp_path
         import_sources([mixed], tmp_path / f"t{i}", partitions=partitions, shards=shards)
         hashes.add(Tape.open(tmp_path / f"t{i}").manifest.tape_hash)
     assert len(hashes) == 1
+
+
+def test_a_copy_of_a_file_is_refused_whole(tmp_path, read_all) -> None:
+    for name, price in (("a.csv", 5), ("b.csv", 6), ("copy of a.csv", 5)):
+        (tmp_path / name).write_text(f"t,p\n1,{price}\n2,{price}\n")
+    got = read_all([tmp_path], mapping=ColumnMapping.parse("ts=t,price=p,name=X"))
+    assert got.only()["price"].tolist() == [5, 5, 6, 6]
+    assert got.refusals() == [("copy of a.csv", 0, "a repeat: a file of the same bytes is imported")]
 
 
 def test_one_symbol_from_two_formats_is_refused(market_data, tmp_path, read_all) -> None:

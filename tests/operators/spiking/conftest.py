@@ -54,7 +54,7 @@ class Input:
         ranges, lo = [], 0
         for hi in ends:
             a, b = (int(k) for k in np.searchsorted(self.slices, [lo, hi]))
-            gated = GatedRange(0, lo, hi, self.ticks[a:b], self.slices[a:b], np.zeros(b - a, np.uint8), (), b - a, 0, np.zeros(3, np.int64))
+            gated = GatedRange(0, lo, hi, self.ticks[a:b], self.slices[a:b], np.zeros(b - a, np.uint8), (), b - a, 0)
             first = self.indptr[a]
             batch = SpikeBatch(self.indptr[a : b + 1] - first, self.neuron[first : self.indptr[b]])
             ranges.append(SpikeRange(gated, self.use[a:b], batch))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import urllib3
 from influxdb_client import BucketRetentionRules, InfluxDBClient
 
+from benchmarks.gate import Gate
 from infra.influx.answers import Row, parsed, time_ns
 from operators.sinks.influx import Writer
 from operators.timeline.live import Live
@@ -257,65 +253,13 @@ def writer_for(instruments: InstrumentList, tmp_path: Path) -> Iterator[Callable
         writer.stop()
 
 
-class Gate:
-    """A proxy in front of a real server, which answers itself as often as `answers` says: (status, headers), else passes on.
-
-    `taken`: bodies that the server took, in order.
-    """
-
-    def __init__(self, server: Any) -> None:
-        self.token, self.org, self.bucket = server.token, server.org, server.bucket
-        self.answers: list[tuple[int, dict[str, str]]] = []
-        self.asked = 0
-        self.taken: list[bytes] = []
-        gate = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                gate.asked += 1
-                if gate.answers:
-                    status, headers = gate.answers.pop(0)
-                    self._answer(status, headers, b'{"code":"busy","message":"try later"}')
-                    return
-                wanted = {k: v for k, v in self.headers.items() if k not in ("Host", "Content-Length")}
-                answer = urllib3.request("POST", server.url + self.path, body=body, headers=wanted, retries=False)
-                if answer.status == 204:
-                    gate.taken.append(zlib.decompress(body, 16 + zlib.MAX_WBITS))
-                self._answer(answer.status, {}, answer.data)
-
-            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                if status != 204:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if status != 204:
-                    self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def gate_before() -> Iterator[Callable[[Any], Gate]]:
     """Puts a gate before a server."""
     gates: list[Gate] = []
 
     def put(server: Any) -> Gate:
-        gates.append(Gate(server))
+        gates.append(Gate(server, keep=True))
         return gates[-1]
 
     yield put
@@ -334,15 +278,3 @@ def until(said: Callable[[], Any], within_s: float = 60.0) -> None:
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
     return until
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a file system of its own cannot be mounted here ({done.stderr.strip()}); run as root to test a full disk")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)

@@ -15,7 +15,7 @@ from operators.sinks.influx.lines import INTEGER, Lines, SeriesBook, cut, escape
 from operators.sinks.influx.points import RowPoints
 from schemas.errors import InfluxError
 from schemas.instruments import InstrumentList
-from schemas.tables import Rows
+from schemas.tables import TABLES, Rows
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -127,6 +127,16 @@ def test_missing_rows_are_an_error_and_tables_without_a_measurement_are_none(ins
     with pytest.raises(InfluxError, match="rows 9 to 10 are missing"):
         points.take(made.rows("signals", "AAPL", 11, 2, 4))
     assert points.take(made.rows("skill", "AAPL", 0, 3, 4)) is None
+
+
+def test_a_row_of_quality_is_a_point_of_its_symbol(instruments: InstrumentList, made: Any) -> None:
+    q = np.zeros(1, TABLES["quality"])
+    q["ts_ns"], q["symbol"], q["read"], q["score_e6"], q["validity_e6"] = 70, 0, 5, 981_234, 999_000
+    lines = RowPoints(instruments, made.codebook).take(Rows("quality", instruments.symbols[0], q))
+    assert lines is not None
+    (line,) = lines.content.decode().splitlines()
+    assert line.startswith(f"quality,symbol={instruments.symbols[0]} score=0.981234,completeness=")
+    assert ",validity=0.999,read=5i,dead=0i,late=0i,missing=0i,n=0i 70" in line
 
 
 def test_codes_without_a_name_read_as_their_number(instruments: InstrumentList, made: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -240,9 +241,10 @@ def test_a_full_spool_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Pat
     assert out + drained(spool) == wide_content(range(100))
 
 
-def test_a_full_disk_is_waited_for_and_nothing_half_written_stays(small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
-    spool = Spool(small_disk / "spool", ROOMY)
+def test_a_full_disk_is_waited_for_and_nothing_half_written_stays(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("1m")
+    ballast = disk / "ballast"
+    spool = Spool(disk / "spool", ROOMY)
     n = appended(spool, 0, 1000)
     assert 10 < n == spool.next_sequence
     with pytest.raises(NoRoomError, match="the disk of the spool .* is full .*; make room on it"):
@@ -250,13 +252,33 @@ def test_a_full_disk_is_waited_for_and_nothing_half_written_stays(small_disk: Pa
     assert drained(spool, 60) == wide_content(range(n))  # what is sent makes room, even in the segment that was being written
     spool.append(wide(n))
     spool.sync()
-    ballast.write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize))
+    ballast.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
     held = appended(spool, n + 1, n + 9)
     assert held < n + 9
     ballast.unlink()
     spool.close()
-    spool = Spool(small_disk / "spool", ROOMY, needed=held)
+    spool = Spool(disk / "spool", ROOMY, needed=held)
     assert drained(spool, 60) == wide_content(range(n, held))
+    spool.close()
+
+
+def test_some_of_the_disk_is_left_to_others_unless_nothing_waits(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("2m")
+    spool = Spool(disk / "spool", ROOMY, spare_bytes=3 << 19)
+
+    def free() -> int:
+        return os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+
+    n = appended(spool, 0, 1000)
+    assert n > 10
+    assert 3 << 19 <= free() < (3 << 19) + 100_000
+    with pytest.raises(NoRoomError, match="2 MiB left, which are not for it .influx.spool_spare_mb"):
+        spool.append(wide(n))
+    assert drained(spool, 60) == wide_content(range(n))
+    (disk / "of others").write_bytes(bytes(1 << 20))
+    assert appended(spool, n, n + 9) == n + 1
+    assert drained(spool, 60) == wide_content(range(n, n + 1))
+    assert appended(spool, n + 1, n + 9) == n + 2
     spool.close()
 
 

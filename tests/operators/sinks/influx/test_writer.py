@@ -277,13 +277,19 @@ def test_a_full_spool_makes_the_flow_wait_and_it_goes_on(
 
 
 def test_a_full_disk_makes_the_flow_wait_and_it_goes_on(
-    own_influx: Any, held_by: Any, writer_for: Open, instruments: InstrumentList, made: Made, wait_until: Any, small_disk: Path
+    own_influx: Any,
+    held_by: Any,
+    writer_for: Open,
+    instruments: InstrumentList,
+    made: Made,
+    wait_until: Any,
+    small_disk: Callable[[str], Path],
 ) -> None:
     server = own_influx()
     held = held_by(server)
     server.stop()
     live = Live()
-    writer = writer_for(held.settings, spool=small_disk / "spool", live=live)
+    writer = writer_for(held.settings, spool=small_disk("1m") / "spool", live=live, spool_spare_mb=0)
     rows = made.many(20_000)
     states: list[dict[str, Any]] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,14 +144,17 @@ def opened(
     credit: Credit | None = None,
     leaders: Mapping[int, Sequence[int]] | None = None,
     led: dict[int, Told] | None = None,
+    run: Path | None = None,
 ) -> Driven:
-    """A source of a deployment's ticks, to be driven by hand. `leaders`: by partition with followers, the shards that lead there."""
+    """A source of a deployment's ticks, to be driven by hand. `leaders`: by partition with followers, the shards that lead there;
+    `run`: the folder of the run whose source it is."""
     live = Live()
     mine = tuple(range(settings.partitions) if partitions is None else partitions)
     shards = [s for s in shard_places(tape.instruments, settings) if s % settings.partitions in mine]
     stream = TickStream(settings, tape.instruments, shards, mine, live, leaders)
     credit = Credit(10**9, 10**9) if credit is None else credit
-    source = KafkaSource("ticks", settings, "test", stream, Drain(), credit, Meters(), live, Start.parsed(start), batch_ticks)
+    begin = Start.parsed(start) if run is None else Start.parsed(start).noted_in(run)
+    source = KafkaSource("ticks", settings, "test", stream, Drain(), credit, Meters(), live, begin, batch_ticks)
     part = source.build_part("ticks", "kafka", snapshot)
     if led is None:
         led = {p: Told.of(feeds_of(of, settings.partitions)) for p, of in (leaders or {}).items()}

@@ -17,18 +17,20 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from flows.produce import Playing, produce
+from flows.terminal import iso_time
 from infra.local.ports import free_port
 from infra.topics import apply
 from operators.sources.kafka import merged, publish, published, split
 from operators.sources.kafka.operator import poison_apart
+from operators.sources.kafka.start import NOTE
 from operators.sources.tape import Tape
 from operators.timeline.control import Credit, Drain
 from operators.timeline.registry import opened
 from operators.timeline.seal import sealed, unsealed
-from schemas.errors import BrokerError, RefusedError, StateMismatchError, TopicError, UsageError
+from schemas.errors import BrokerError, LakeError, RefusedError, StateMismatchError, TopicError, UsageError
 from schemas.settings import Settings
 from schemas.tick_stream import CONTENT_END, CONTENT_HEARTBEAT, CONTENT_TYPE, encode_end, encode_heartbeat
-from schemas.ticks import END, FLAG_TIME_REFUSED, Mark, TickBatch
+from schemas.ticks import END, FLAG_TIME_REFUSED, TICK_V1, Mark, TickBatch
 from schemas.wire import CONTENT_JSON, CONTENT_PACKED, encode, encode_json
 
 Deployed = Callable[..., Settings]
@@ -422,34 +424,78 @@ def test_what_comes_behind_the_end_of_a_partition_becomes_poison_and_nobody_wait
     assert driven.live.dead_letters == {"ended": len(late) - 100}
 
 
-@pytest.mark.parametrize("start", ["latest", "0:3,1:3,2:3,3:3", "5", "time"])
-def test_where_a_new_run_begins(start: str, deployed: Deployed, tape: Tape, reading: Any) -> None:
+@pytest.mark.parametrize(("start", "skipped"), [("resume", 0), ("earliest", 0), ("0:3,1:3,2:3,3:3", 3), ("5", 5), ("time", None)])
+def test_where_a_new_run_begins(start: str, skipped: int | None, deployed: Deployed, tape: Tape, reading: Any, by_cursor: Any) -> None:
+    """`skipped`: messages of a hundred ticks in each partition; a time skips those that end before it."""
     settings = played(deployed(), tape, batch_ticks=100)
-    middle = (tape.manifest.first_ts_ns + tape.manifest.last_ts_ns) // 2  # type: ignore[operator]
+    first = dict.fromkeys(range(4), 100 * (skipped or 0))
     if start == "time":
-        from flows.terminal import iso_time
-
-        driven = reading(settings, tape, start=iso_time(middle // 1000 * 1000))
-        driven.run()
-        first = {
-            p: next(
-                i
-                for i in range(0, tape.rows(p), 100)
-                if tape.read(p, min(i + 99, tape.rows(p) - 1), 1)["ts_ns"][0] >= middle // 1000 * 1000
-            )
-            for p in range(4)
-        }
-        assert driven.rows == sum(tape.rows(p) - first[p] for p in range(4))
-        return
+        middle_ns = (tape.manifest.first_ts_ns + tape.manifest.last_ts_ns) // 2000 * 1000  # type: ignore[operator]
+        ends = {p: [min(i + 100, tape.rows(p)) for i in range(0, tape.rows(p), 100)] for p in range(4)}
+        first = {p: 100 * sum(tape.read(p, end - 1, 1)["ts_ns"][0] < middle_ns for end in ends[p]) for p in range(4)}
+        assert 0 < sum(first.values()) < tape.manifest.rows
+        start = iso_time(middle_ns)
     driven = reading(settings, tape, start=start)
-    if start == "latest":
-        for _ in range(100):
-            driven.step()
-        assert driven.rows == 0
-        return
-    driven.run()
-    skipped = 3 if ":" in start else 5
-    assert driven.rows == tape.manifest.rows - 4 * 100 * skipped
+    assert_the_last(driven.run(), by_cursor(settings, tape), {p: tape.rows(p) - first[p] for p in range(4)})
+
+
+def assert_the_last(told: Any, whole: Any, rows: dict[int, int]) -> None:
+    """Just the last `rows` ticks of each partition were told, each shard's to the end."""
+    wanted = whole.result()
+    got = dict.fromkeys(rows, 0)
+    for shard, (ticks, _, marks) in told.result().items():
+        assert wanted[shard][0].endswith(ticks)
+        assert marks[-1] == END
+        got[shard % 4] += len(ticks) // TICK_V1.itemsize
+    assert got == rows
+
+
+def half_played(settings: Settings, tape: Tape) -> dict[int, int]:
+    """Plays half of each partition of a tape; how many ticks of each are not in the log yet."""
+    apply(settings)
+    publish(settings, tape.instruments)
+    half = {p: tape.rows(p) // 2 for p in range(4)}
+    for p, n in half.items():
+        sent(settings, p, *((CONTENT_PACKED, encode(tape.read(p, i, min(100, n - i)), i)) for i in range(0, n, 100)))
+    return {p: tape.rows(p) - n for p, n in half.items()}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_latest_begins_with_what_is_produced_after_the_first_start(
+    killed: bool, deployed: Deployed, tape: Tape, reading: Any, by_cursor: Any, tmp_path: Path
+) -> None:
+    """Also for a process that is killed before its first recovery point, and away while the ticks come."""
+    settings = deployed()
+    left = half_played(settings, tape)
+    driven = reading(settings, tape, start="latest", run=tmp_path)
+    driven.until((tmp_path / NOTE).exists)
+    assert driven.rows == 0
+    if killed:
+        driven.part.close()
+    played(settings, tape)
+    if killed:
+        driven = reading(settings, tape, start="latest", run=tmp_path)
+    assert_the_last(driven.run(), by_cursor(settings, tape), left)
+
+
+def test_a_note_of_the_begin_that_does_not_fit_is_refused(deployed: Deployed, tape: Tape, reading: Any, tmp_path: Path) -> None:
+    settings = deployed()
+    half_played(settings, tape)
+    (tmp_path / NOTE).write_text('{"topic": "another", "offsets": {"0": 5}}')
+    with pytest.raises(LakeError, match="began in partitions .0. of another, now .*--fresh"):
+        reading(settings, tape, start="latest", run=tmp_path).run()
+    (tmp_path / NOTE).write_text("{")
+    with pytest.raises(LakeError, match="does not say where this run began"):
+        reading(settings, tape, start="latest", run=tmp_path).run()
+
+
+def test_a_run_with_a_snapshot_goes_on_from_there_whatever_the_start(deployed: Deployed, tape: Tape, reading: Any, by_cursor: Any) -> None:
+    settings = played(deployed(), tape, batch_ticks=100)
+    driven = reading(settings, tape, batch_ticks=900)
+    driven.until(lambda: driven.rows > 3000)
+    snapshot = driven.part.snapshot()
+    driven.part.close()
+    assert reading(settings, tape, snapshot, driven.told, start="latest").run().result() == by_cursor(settings, tape).result()
 
 
 def test_a_wrong_start_is_told() -> None:
