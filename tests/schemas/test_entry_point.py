@@ -23,6 +23,13 @@ def test_a_kernel_compiled_for_several_types_keeps_looking_at_them():
     assert entry_point(kernel) is kernel
 
 
+def test_a_kernel_compiled_for_a_constant_of_another_kernel_is_not_called_with_other_values():
+    signed = njit(lambda x, plus: x if plus else -x)
+    assert njit(lambda x: signed(x, False))(3) == -3
+    assert len(signed.signatures) == 1
+    assert entry_point(signed)(3, True) == 3
+
+
 def test_a_function_that_is_not_compiled_is_called_as_it_is():
     def plain(x):
         return x
