@@ -110,7 +110,7 @@ def wire(process: Process, options: Options) -> Wired:
         f"{NAME}.book.stage": BookStage.version,
         **outlets.steps(NAME),
     }
-    return Wired(flow, steps, ended, outlets.summary, outlets.settle)
+    return Wired(flow, steps, ended, outlets.summary, outlets.settle, outlets.farewell)
 
 
 def build(settings: Settings, options: Options | None = None) -> Dataflow:

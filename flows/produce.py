@@ -1,7 +1,8 @@
 """Plays a tape into Kafka: packed batches by partition, heartbeats while a partition is idle, the end of the stream behind the last tick.
 
     1. topics and instruments are made, or are there in the same form (else refused)
-    2. the end of each partition's log says which record of the tape comes next there; its last batch must be the tape's
+    2. the end of each partition's log says which record of the tape comes next there; its last batch must be the tape's; a partition that
+       was left out (`spiketape control exclude-partition`) has ended, the tape's further ticks of it are passed over and counted
     3. the tape is dealt to the partitions in the order of time, what is there already is passed over, the rest is sent
     4. delivery reports are awaited; the first that failed ends the command
 
@@ -19,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flows.inputs import check_speed
 from infra.topics import apply
+from operators.sources.kafka.audit import Exclusion, exclusions
 from operators.sources.kafka.client import waited
 from operators.sources.kafka.dealing import DealtTape
 from operators.sources.kafka.instruments import publish
@@ -70,12 +72,14 @@ class Playing:
 
 @dataclass(frozen=True)
 class Produced:
-    """What was done: rows of the tape, how many were sent now and how many were there before, messages, and whether all of it is there."""
+    """What was done: rows of the tape, how many were sent now, how many were there before, how many by partition were passed over because
+    the partition was left out, messages, and whether all else is there."""
 
     topic: str
     rows: int
     sent: int
     there_before: int
+    left_out: dict[int, int]
     messages: int
     heartbeats: int
     ended: bool
@@ -103,10 +107,13 @@ def produce(
     live = Live() if live is None else live
     apply(settings)
     publish(settings, tape.instruments, drain, live)
-    there: dict[int, Tail] | None = waited(settings.kafka, live, drain, lambda: tails(settings))
+    excluded: dict[int, Exclusion] = waited(settings.kafka, live, drain, lambda: exclusions(settings)) or {}
+    since_ms = {p: exclusion.at_ms for p, exclusion in excluded.items()}
+    there: dict[int, Tail] | None = waited(settings.kafka, live, drain, lambda: tails(settings, tape.instruments, since_ms))
     began = time.monotonic()
     out = _TickProducer(settings, playing)
-    outlets = [_Outlet(out, p, (there or {}).get(p, Tail()), playing.batch_ticks) for p in range(settings.partitions)]
+    partitions = range(settings.partitions)
+    outlets = [_Outlet(out, p, (there or {}).get(p, Tail()), playing.batch_ticks, may_leave_out=p in excluded) for p in partitions]
     whole = False
     if there is not None:
         pace = None if playing.speed is None else _Pace(playing.speed, _first_new_ns(tape, settings, there))
@@ -120,6 +127,7 @@ def produce(
         rows=tape.manifest.rows,
         sent=sum(o.sent for o in outlets),
         there_before=sum(o.tail.next for o in outlets),
+        left_out={p: o.left_out for p, o in enumerate(outlets) if o.left_out},
         messages=out.messages,
         heartbeats=out.heartbeats,
         ended=whole and all(o.ended for o in outlets),
@@ -154,7 +162,7 @@ def _play(
 
 
 def _first_new_ns(tape: Tape, settings: Settings, there: dict[int, Tail]) -> int:
-    """The time of the first tick that is not in the log; the tape's last where all are."""
+    """The time of the first tick that is not in the log and is to go there; the tape's last where there is none."""
     first_ns, last_ns = tape.manifest.first_ts_ns, tape.manifest.last_ts_ns
     if first_ns is None or last_ns is None:
         return 0
@@ -163,6 +171,8 @@ def _first_new_ns(tape: Tape, settings: Settings, there: dict[int, Tail]) -> int
     found, seen, dealt = [last_ns], dict.fromkeys(there, 0), DealtTape(tape, settings)
     while len(found) == 1 and not dealt.done:
         for p, ticks in enumerate(dealt.next(_WINDOW).ticks):
+            if there[p].ended:
+                continue
             place = max(0, there[p].next - seen[p])
             seen[p] += ticks.size
             if place < ticks.size:
@@ -186,13 +196,15 @@ class _Pace:
 class _Outlet:
     """One partition: passes over what is in the log already, cuts the rest into batches.
 
-    `next`: sequence of the next tick of the tape that comes; `sent`: ticks sent by this process.
+    `next`: sequence of the next tick of the tape that comes; `sent`: ticks sent by this process; `left_out`: passed over, because the
+    partition has ended before the tape does and `may_leave_out` says that this is meant.
     """
 
-    def __init__(self, out: _TickProducer, partition: int, tail: Tail, batch_ticks: int) -> None:
+    def __init__(self, out: _TickProducer, partition: int, tail: Tail, batch_ticks: int, *, may_leave_out: bool) -> None:
         self.tail = tail
         self.next = 0
-        self.sent = 0
+        self.sent = self.left_out = 0
+        self._may_leave_out = may_leave_out
         self.ended = tail.ended
         self._out = out
         self._partition = partition
@@ -219,6 +231,9 @@ class _Outlet:
         self._compare(ticks, first)
         new = ticks[max(0, self.tail.next - first) :]
         if not new.size:
+            return
+        if self.ended and self._may_leave_out:
+            self.left_out += new.size
             return
         if self.ended:
             msg = f"{self._where} was ended after {self.tail.next} ticks, the tape has more; {_OTHER}"
@@ -289,18 +304,15 @@ class _TickProducer:
         self._kind, self._encoded = FORMS[playing.form]
         self._numbered = playing.form != "packed"
         self._failure: KafkaError | None = None
-        config: dict[str, Any] = {
-            "queue.buffering.max.kbytes": 131_072,
-            "linger.ms": 5 if playing.speed is None else 1,
-            **kafka.client(),
+        own = {
             "client.id": f"{settings.deployment}.produce",
             "enable.idempotence": True,
             "compression.type": kafka.compression,
             "message.max.bytes": kafka.max_message_bytes,
             "message.timeout.ms": max(1000, int(kafka.outage_s * 1000)),
-            "log_level": 0,
         }
-        self._producer: Producer = made(lambda: Producer(config))
+        otherwise = {"queue.buffering.max.kbytes": 131_072, "linger.ms": 5 if playing.speed is None else 1, "log_level": 0}
+        self._producer: Producer = made(lambda: Producer(kafka.client(own, otherwise)))
 
     def ticks(self, partition: int, ticks: Ticks, sequence: int) -> None:
         headers = {CONTENT_TYPE: self._kind}

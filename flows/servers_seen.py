@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from operators.timeline.broker import Reports, said
 from schemas.settings import Settings
 
 ANSWERS_WITHIN_S = 3.0
@@ -26,12 +27,15 @@ class Seen:
 
 def kafka_seen(settings: Settings) -> Seen:
     """Whether the broker gives the cluster's metadata to a client with these settings."""
-    where = settings.kafka.bootstrap_servers
+    where, reports = settings.kafka.bootstrap_servers, Reports()
     try:
-        client = AdminClient({**settings.kafka.client(), "log_level": 0, "socket.timeout.ms": int(ANSWERS_WITHIN_S * 1000)})
+        client = AdminClient(settings.kafka.client({"error_cb": reports}, {"log_level": 0}))
+    except KafkaException as e:
+        return Seen(False, f"the client refuses kafka.librdkafka: {said(e)}")
+    try:
         metadata = client.list_topics(timeout=ANSWERS_WITHIN_S)
     except KafkaException as e:
-        return Seen(False, f"nobody answers at {where}: {e.args[0].str()}")
+        return Seen(False, f"nobody answers at {where}: {said(reports.reason(client, e))}")
     ours = sum(1 for name in metadata.topics if name.startswith(settings.kafka.topic_prefix) and not name.startswith("__"))
     return Seen(True, f"{len(metadata.brokers)} brokers at {where}, {ours} topics")
 

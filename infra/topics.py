@@ -188,7 +188,7 @@ class _Broker:
         self._kafka = kafka
         self._timeout_s = kafka.answer_timeout_s
         self._reports = Reports()
-        config: dict[str, Any] = {**kafka.client(), "client.id": "spiketape-topics", "log_level": 0, "error_cb": self._reports}
+        config = kafka.client({"client.id": "spiketape-topics", "error_cb": self._reports}, {"log_level": 0})
         self._admin: Any = made(lambda: AdminClient(config))
 
     def found(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:

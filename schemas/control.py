@@ -192,12 +192,14 @@ def check_bare(message: ControlMessage) -> None:
     _check_arguments(message)
 
 
-def audit_line(judged: Accepted | Refused) -> bytes:
-    """What the topic `audit` says of a message: one line of JSON."""
+def audit_line(judged: Accepted | Refused, run: str = "") -> bytes:
+    """What the topic `audit` says of a message: one line of JSON. `run`: the id of the process's start, left out where there is none."""
     if isinstance(judged, Accepted):
         line: dict[str, Any] = {"event": ACCEPTED, "slice": judged.slice, "message": judged.message.model_dump(mode="json")}
     else:
         line = {"event": REFUSED, "id": judged.id, "reason": str(judged.reason), "detail": judged.detail}
+    if run:
+        line["run"] = run
     return json.dumps({"version": CONTROL_VERSION, **line}, separators=(",", ":")).encode()
 
 

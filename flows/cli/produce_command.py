@@ -50,6 +50,8 @@ def produce_command(
         before = f", {done.there_before:,} were there before" if done.there_before else ""
         end = "" if done.ended else "; the stream goes on (--no-end)"
         say(f"{done.sent:,} ticks of {done.rows:,} sent to {done.topic} in {done.wall_s:.1f} s{before}{end}")
+        for partition, ticks in done.left_out.items():
+            say(f"partition {partition} was left out by control exclude-partition: {ticks:,} ticks of the tape are not sent")
     if not done.finished:
         assert drain.signal is not None
         name = signal.Signals(drain.signal).name

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from flows.live.process import Process
 from operators.sinks.kafka import Transactions, identity_of
 from operators.sources.kafka import MessageStream, Start
-from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
+from operators.sources.kafka.audit import audit_lines
+from operators.sources.kafka.client import waited
 from operators.sources.kafka.operator import KafkaSource
 from operators.sources.kafka.stream import Keyed, Message
 from operators.timeline.live import Live
 from schemas.control import Command, ControlLog
 from schemas.instruments import InstrumentList
-from schemas.settings import Settings
 from schemas.ticks import END
 from schemas.topics import AUDIT, CONTROL, REQUESTS
 
@@ -57,18 +57,6 @@ def committed(process: Process, instruments: InstrumentList, sink: str) -> Commi
         raise process.drain.left(msg)
     decided = token.slices.get(REQUESTS, 0)
     return Committed(min(decided, END), ControlLog.of_lines(lines, f"topic {settings.kafka.topic(AUDIT)}"))
-
-
-def audit_lines(settings: Settings) -> list[bytes]:
-    """Every line of the topic `audit` that is committed. KafkaException where the broker does not answer."""
-    kafka = settings.kafka
-    topic = kafka.topic(AUDIT)
-    client = consumer(kafka, f"{settings.deployment}.{AUDIT}")
-    try:
-        check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
-        return [m.value() or b"" for m in to_the_end(client, topic, 0, kafka.answer_timeout_s)]
-    finally:
-        client.close()
 
 
 def command_source(process: Process, until: Callable[[], bool]) -> KafkaSource:

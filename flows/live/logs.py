@@ -1,8 +1,9 @@
 """What a long-running process writes on standard error: one JSON object a line, or a line for people on a terminal.
 
 Every line has the time (UTC), the level, the event, and what the process is: flow, deployment, and `run`, the correlation id of this
-start, which the audit topic names too. Steps bind what they know: `log.bind(shard=7, slice=1234)`. Rows carry their own correlation: an
-order's id is the same in the log, the topics and the stores.
+start: the lines that the process writes to the topic `audit` have it too, and so have its run folder's `starts.jsonl` (`start`) and
+run.json. What is about a shard, a slice, a partition says which. Connectors and steps say what they have to say by `Live.tell`
+(`heard`), once for each thing that happened, never for each tick.
 
 Secrets never get out: whatever a line says, the values of secret settings are replaced in it.
 """
@@ -20,6 +21,8 @@ from typing import Any, Final, TextIO
 import structlog
 from pydantic import BaseModel, SecretStr
 from structlog.typing import Processor
+
+from operators.timeline.live import Live
 
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 3
@@ -103,6 +106,20 @@ def logging_to(
         handler.flush()
         if stream is None:
             out.close()
+
+
+@contextmanager
+def heard(live: Live, log: Log, run: str) -> Iterator[None]:
+    """What is told to `live` while the block runs stands in the log; `run`: the correlation id of this start."""
+
+    def tell(level: str, event: str, **fields: Any) -> None:
+        getattr(log, level)(event, **fields)
+
+    before, live.run, live.tell = live.tell, run, tell
+    try:
+        yield
+    finally:
+        live.tell = before
 
 
 def _own_standard_error() -> TextIO:

@@ -40,7 +40,7 @@ CHOICES: Final = (KAFKA, INFLUX, LAKE)
 class Outlets:
     """The sinks of one process. `chosen`: of CHOICES; `tables`: those whose rows this process writes to Kafka, None for all.
 
-    `turns_at_once`: whether a venue that is another process waits for each turn.
+    `turns_at_once`: whether a venue that is another process waits for each turn. `farewell`: for `Wired`.
     """
 
     def __init__(
@@ -75,7 +75,9 @@ class Outlets:
             refusals=refusals,
             drain=process.drain,
             turns_at_once=turns_at_once,
+            lasting=True,
         )
+        self.farewell = self._kafka_sink.finish
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)
         self._influx_sink = (
             None if self._influx is None else InfluxSink(writer_of(settings, instruments, folder, process.drain, live), self._influx)
@@ -104,7 +106,7 @@ class Outlets:
         return item
 
     def settle(self) -> bool:
-        """After the flow has ended in order: the lake is tidied, InfluxDB has everything, what it refused stands in Kafka.
+        """After the flow has ended in order: the lake is tidied, InfluxDB has everything. What it refused stands in Kafka after `farewell`.
 
         Waits for InfluxDB as long as it is away, or until a drain is asked: then the spool keeps the rest for the next start, and False is
         returned.
@@ -118,7 +120,6 @@ class Outlets:
                 waiting = writer.finish()
             finally:
                 writer.stop()
-            self._kafka_sink.finish()
         return waiting == 0
 
     def summary(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import signal
@@ -28,15 +29,17 @@ from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 from flows.live.health import watched
-from flows.live.logs import Log, logging_to, secrets_of
+from flows.live.logs import Log, heard, logging_to, secrets_of
 from flows.memory import keep_freed_memory, keep_old_objects
 from flows.model import model_for
 from flows.replay import quiet_engine
 from operators.sinks import Decision, Identity, RunFolder
+from operators.sinks.kafka.client import COMPONENT as KAFKA_SINK
+from operators.sinks.kafka.operator import DRAINED, ENDED
 from operators.timeline.control import Credit, Drain, Meters, peak_rss_mb
-from operators.timeline.live import Live
+from operators.timeline.live import FAILING, Live
 from operators.timeline.registry import confirm, opened
-from schemas.errors import DrainedError
+from schemas.errors import BrokerError, DrainedError
 from schemas.settings import Settings, settings_hash
 
 STARTS: Final = "starts.jsonl"
@@ -49,7 +52,7 @@ ANY_CODE: Final = "checked by the states' versions"
 class Wired:
     """A flow ready to run. `steps`: its stateful steps with their versions; `finished`: whether the stream came to its end;
     `summary`: what is known after it has run, for `--json`; `settle`: what must be done when the flow has ended in order, which says
-    whether everything is out.
+    whether everything is out; `farewell`: the last thing, which tells the topic `audit` how the process has ended.
     """
 
     flow: Dataflow
@@ -57,6 +60,7 @@ class Wired:
     finished: Callable[[], bool]
     summary: Callable[[], dict[str, Any]] = dict
     settle: Callable[[], bool] = lambda: True
+    farewell: Callable[[str], None] = lambda _how: None
 
 
 @dataclass
@@ -100,8 +104,10 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
     began = time.monotonic()
     keep_freed_memory()
     start = secrets.token_hex(4)
+    level = logging.getLevelNamesMapping()[settings.health.log_level.upper()]
     identity = Identity(f"{settings.deployment}/{process.name}", settings_hash(settings), model, ANY_CODE)
-    with folder.locked(), logging_to(process.name, settings.deployment, start, secrets_of(settings)) as log:
+    logged = logging_to(process.name, settings.deployment, start, secrets_of(settings), level=level)
+    with folder.locked(), logged as log, heard(live, log, start):
         if folder.decide(identity, fresh) is Decision.FINISHED:
             log.info("ended before: this stream is over; --fresh or another deployment begins anew", run_folder=str(folder.path))
             return Ended(folder.read_run() or {}, None)
@@ -112,7 +118,7 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             try:
                 wired = wire(process)
             except DrainedError as e:
-                log.info("drained", why=str(e))
+                log.info(DRAINED, why=str(e))
                 return Ended({**about, "resumed": False, "ended": False, "ticks": 0}, process.drain.signal or signal.SIGTERM)
             with quiet_engine(folder.path):
                 recovery, resumed = opened(folder.recovery, wired.steps)
@@ -128,6 +134,8 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
             except DrainedError as e:
                 log.warning("left as the last epoch was", why=str(e))
                 whole = False
+            how = ENDED if whole else DRAINED
+            _say_farewell(wired, how, live, log)
         with quiet_engine(folder.path):
             confirm(folder.recovery, wired.steps)
         drained_by = None if whole else process.drain.signal or signal.SIGTERM
@@ -148,8 +156,22 @@ def run(process: Process, model: str, wire: Callable[[Process], Wired], epoch_s:
         }
         if whole:
             folder.write_run(summary)
-        log.info("ended" if whole else "drained", ticks=live.ticks, **spent)
+        log.info(how, slice=live.done_slice, ticks=live.ticks, **spent)
         return Ended(summary, drained_by)
+
+
+def _say_farewell(wired: Wired, how: str, live: Live, log: Log) -> None:
+    """The audit is told; a drained process does not wait for a broker that is away: nothing is lost but the line."""
+    sink = live.components.get(KAFKA_SINK)
+    if how == DRAINED and sink is not None and sink.status is FAILING:
+        log.warning("the topic audit was not told", how=how, why=sink.why)
+        return
+    try:
+        wired.farewell(how)
+    except (BrokerError, DrainedError) as e:
+        if how == ENDED:
+            raise
+        log.warning("the topic audit was not told", how=how, why=str(e))
 
 
 def _noted(folder: RunFolder, start: str, resumed: bool) -> int:

@@ -72,7 +72,7 @@ def wire(process: Process, options: Options) -> Wired:
         f"{NAME}.account.stage": AccountStage.version,
         **outlets.steps(NAME),
     }
-    return Wired(flow, steps, lambda: ticks.finished, outlets.summary, outlets.settle)
+    return Wired(flow, steps, lambda: ticks.finished, outlets.summary, outlets.settle, outlets.farewell)
 
 
 def decided_noted(live: Live, item: tuple[str, Any]) -> tuple[str, Any]:

@@ -15,6 +15,8 @@ from schemas.settings.sections import KafkaSettings
 
 _REPORTS: Final = 50
 """Events of a client that could not connect which are looked through for the reason: it tells lines of its log in the same way."""
+_WITHIN_S: Final = 0.5
+"""So long the first of them is waited for: it may come after the answer that nobody was reached."""
 
 
 def made(make: Callable[[], Any]) -> Any:
@@ -91,9 +93,21 @@ class Reports:
         cause = cause_of(error)
         if cause is not None and cause.code() > 0:
             return error
+        until_s = time.monotonic() + _WITHIN_S
+        while self._told is None and time.monotonic() < until_s:
+            client.poll(0.01)
         for _ in range(_REPORTS):
             client.poll(0.001)
         return error if self._told is None else KafkaException(self._told)
+
+
+@contextmanager
+def explained(reports: Reports, client: Any) -> Iterator[None]:
+    """A KafkaException of `client` in the block, with the reason that the client reported beside it."""
+    try:
+        yield
+    except KafkaException as e:
+        raise reports.reason(client, e) from e
 
 
 class Outage:
@@ -116,14 +130,14 @@ class Outage:
     def over(self) -> None:
         """The broker did what it was asked."""
         self._began_s, self._attempts = None, 0
-        self._component.ok()
+        self._component.ok(self)
 
     def failed(self, what: str, error: KafkaException | KafkaError) -> float:
         """An attempt at `what` failed: the seconds until the next. BrokerError where none can succeed, or after `kafka.outage_s`."""
         now = time.monotonic()
         if self._began_s is None:
             self._began_s = now
-        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}")
+        self._component.failing(f"broker {self._kafka.bootstrap_servers}: {what}: {said(error)}", self)
         cause = cause_of(error)
         if cause is not None and self._hopeless(cause):
             self._end(

@@ -9,10 +9,11 @@ A partition is named by its number where it is a tick partition and by `topic/nu
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms' buckets, in seconds; what is longer falls into a last bucket without bound."""
@@ -43,28 +44,53 @@ class Histogram:
 class Component:
     """One thing a process needs from outside (a broker, a server, a disk): `starting` until it was reached, then `ok` or `failing`.
 
-    `why` says in words what is wrong, without secrets; `since_s` is the monotonic time of the last change of status.
+    `why` says in words what is wrong, without secrets; `since_s` is the monotonic time of the last change of status. That it begins to
+    fail, and that it has recovered, is told to the log once each, however often it was tried in between.
+
+    Several may need it (`who`): it is failing as long as one of them says so.
     """
 
-    __slots__ = ("_clock", "name", "since_s", "status", "why")
+    __slots__ = ("_failing", "_live", "_lock", "name", "since_s", "status", "why")
 
-    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, live: Live) -> None:
         self.name = name
         self.status = STARTING
         self.why = "not reached yet"
-        self.since_s = clock()
-        self._clock = clock
+        self.since_s = live.now_s()
+        self._live = live
+        self._failing: dict[object, str] = {}
+        self._lock = threading.Lock()
 
-    def ok(self) -> None:
+    def ok(self, who: object = None) -> None:
         """It answers. Cheap enough to be said after each batch."""
-        if self.status is not OK:
-            self.status, self.why, self.since_s = OK, "", self._clock()
+        if self.status is OK:
+            return
+        with self._lock:
+            self._failing.pop(who, None)
+            if self._failing:
+                self.why = next(reversed(self._failing.values()))
+            if self._failing or self.status is OK:
+                return
+            recovered, now_s = self.status is FAILING, self._live.now_s()
+            after_s = now_s - self.since_s
+            self.status, self.why, self.since_s = OK, "", now_s
+        if recovered:
+            self._live.tell("info", "recovered", component=self.name, after_s=round(after_s, 3))
 
-    def failing(self, why: str) -> None:
+    def failing(self, why: str, who: object = None) -> None:
         """It does not answer, or refuses; whoever says so goes on trying and says `ok()` when it is back."""
-        if self.status is not FAILING:
-            self.since_s = self._clock()
-        self.status, self.why = FAILING, why
+        with self._lock:
+            self._failing[who] = why
+            begins = self.status is not FAILING
+            if begins:
+                self.since_s = self._live.now_s()
+            self.status, self.why = FAILING, why
+        if begins:
+            self._live.tell("warning", "failing", component=self.name, why=why)
+
+
+def _unheard(_level: str, _event: str, **_fields: Any) -> None:
+    """Nobody listens."""
 
 
 class Live:
@@ -93,12 +119,16 @@ class Live:
     | over | - | the flow has ended: nothing is read any more, what it leaves is being finished |
     | awaited | words | what of another process the last stage waits for though it has all else; None: nothing; asked by another thread |
     | spool_bytes, spool_limit_bytes | bytes | what waits on disk for a server that is away, and how much may |
+    | run | - | the id of this start, which stands in each line of the log and of the topic `audit`; empty outside of a process |
+    | tell | - | `tell(level, event, **fields)`: a line for the process's log (level `debug`, `info` or `warning`); by any thread |
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._epoch_teller: str | None = None
         self.began_s = clock()
+        self.run = ""
+        self.tell: Callable[..., None] = _unheard
         self.ticks = 0
         self.messages = 0
         self.bytes = 0
@@ -199,7 +229,7 @@ class Live:
     def component(self, name: str) -> Component:
         """What this process needs under a name; made, as `starting`, at the first call."""
         if name not in self.components:
-            self.components[name] = Component(name, self._clock)
+            self.components[name] = Component(name, self)
         return self.components[name]
 
     def now_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -9,16 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 OWNED_BY_SPIKETAPE: Final = {
     "bootstrap.servers": "kafka.bootstrap_servers",
+    "metadata.broker.list": "kafka.bootstrap_servers",
+    "client.id": "deployment",
     "compression.codec": "kafka.compression",
     "compression.type": "kafka.compression",
     "message.max.bytes": "kafka.max_message_bytes",
+    "message.timeout.ms": "kafka.outage_s",
+    "delivery.timeout.ms": "kafka.outage_s",
     "transaction.timeout.ms": "kafka.transaction_timeout_s",
     "transactional.id": "deployment",
     "acks": "",
     "request.required.acks": "",
+    "auto.offset.reset": "",
+    "auto.commit.enable": "",
+    "delivery.report.only.error": "",
     "enable.auto.commit": "",
     "enable.auto.offset.store": "",
     "enable.idempotence": "",
+    "enable.partition.eof": "",
     "group.id": "",
     "isolation.level": "",
 }
@@ -136,11 +145,12 @@ class LakeSettings(Section):
 
 
 class HealthSettings(Section):
-    """Health endpoint and watchdog of a long-running process (flows/live)."""
+    """Health endpoint, log and watchdog of a long-running process (flows/live)."""
 
     enabled: bool = Field(True, description="whether /health, /ready and /metrics are served; the watchdog runs either way")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; there is no password, so not a public one")
     port: int = Field(0, ge=0, le=65_535, description="port to listen on; 0: a free one, told in the log and the run folder's health.json")
+    log_level: Literal["debug", "info", "warning"] = Field("info", description="least level of the lines in the log on standard error")
     stall_s: float = Field(60.0, ge=0, le=86_400, description="seconds without progress, though input is there, that end it; 0: never")
 
 
@@ -201,9 +211,17 @@ class KafkaSettings(Section):
         """The full name of a topic."""
         return self.topic_prefix + name
 
-    def client(self) -> dict[str, str]:
-        """Settings for a librdkafka client, secrets in plain: to be handed to a client, never to a log, an error or a file."""
-        return {"bootstrap.servers": self.bootstrap_servers, **{name: value.get_secret_value() for name, value in self.librdkafka.items()}}
+    def client(self, own: Mapping[str, Any] | None = None, otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Settings for a librdkafka client, secrets in plain: to be handed to a client, never to a log, an error or a file.
+
+        `own`: what the client must have. Nothing that is passed through is overwritten silently: these are names in OWNED_BY_SPIKETAPE,
+        or functions (LookupError for others). `otherwise`: what it has where nothing else is passed through.
+        """
+        for name, value in (own or {}).items():
+            if name not in OWNED_BY_SPIKETAPE and not callable(value):
+                raise LookupError(f"{name} may be passed through: it must stand in OWNED_BY_SPIKETAPE to be overwritten")
+        passed = {name: value.get_secret_value() for name, value in self.librdkafka.items()}
+        return {**(otherwise or {}), "bootstrap.servers": self.bootstrap_servers, **passed, **(own or {})}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,26 +7,27 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
+import flows.control
 from flows.cli.app import app
-from flows.control import close_partition
 from infra.topics import apply
 from operators.book import AccountStage
+from operators.sources.kafka import publish
 from operators.sources.kafka.tail import tails
 from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
-from schemas.control import Command, audit_line
+from schemas.control import Accepted, Command, ControlLog, audit_line
 from schemas.errors import BrokerError, RefusedError, SpiketapeError, UsageError
+from schemas.messages import ControlMessage
 from schemas.settings import Settings, load_settings
 from schemas.tick_stream import CONTENT_TYPE
-from schemas.ticks import TICK_V1
 from schemas.topics import AUDIT, CONTROL, TICKS
 from schemas.wire import CONTENT_PACKED, encode
 
@@ -47,11 +48,15 @@ def deployed(kafka: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set
 
 
 @pytest.fixture(scope="module")
-def stage_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Settings], AccountStage]:
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Tape:
     path = tmp_path_factory.mktemp("tapes") / "small"
     simulate(path, 1_000, 3)
-    instruments = Tape.open(path).instruments
-    return lambda settings: AccountStage(instruments, settings, (0,))
+    return Tape.open(path)
+
+
+@pytest.fixture(scope="module")
+def stage_of(tape: Tape) -> Callable[[Settings], AccountStage]:
+    return lambda settings: AccountStage(tape.instruments, settings, (0,))
 
 
 def content_of(settings: Settings, count: int) -> list[bytes]:
@@ -68,31 +73,63 @@ def content_of(settings: Settings, count: int) -> list[bytes]:
     return found
 
 
-@pytest.fixture
-def judging(deployed: Settings, stage_of: Callable[[Settings], AccountStage]) -> Iterator[None]:
-    """An account that reads the topic control, judges, and says so on the topic audit, until the test is over."""
+@contextmanager
+def judged_by(settings: Settings, stage: AccountStage) -> Iterator[None]:
+    """An account that reads the topic control, judges, and says so on the topic audit, while the block runs."""
     over = threading.Event()
 
     def judge() -> None:
-        stage = stage_of(deployed)
         state = stage.start()
-        reader = Consumer({"bootstrap.servers": deployed.kafka.bootstrap_servers, "group.id": "book"})
-        reader.assign([TopicPartition(deployed.kafka.topic(CONTROL), 0, 0)])
-        writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers})
+        reader = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "book"})
+        reader.assign([TopicPartition(settings.kafka.topic(CONTROL), 0, 0)])
+        writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+        audit, key = settings.kafka.topic(AUDIT), settings.deployment
         while not over.is_set():
             m = reader.poll(0.05)
             if m is not None and m.error() is None:
                 state, judged = stage.step(state, Command(m.value()))
-                writer.produce(deployed.kafka.topic(AUDIT), b'{"version":1,"event":"something else"}')
-                writer.produce(deployed.kafka.topic(AUDIT), audit_line(judged))
+                writer.produce(audit, b'{"version":1,"event":"something else"}', key)
+                writer.produce(audit, audit_line(judged), key)
                 writer.flush(10)
         reader.close()
 
     thread = threading.Thread(target=judge, daemon=True)
     thread.start()
-    yield
-    over.set()
-    thread.join(10)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def judging(deployed: Settings, stage_of: Callable[[Settings], AccountStage]) -> Iterator[None]:
+    with judged_by(deployed, stage_of(deployed)):
+        yield
+
+
+@pytest.fixture
+def produced(deployed: Settings, tape: Tape) -> Settings:
+    """The deployment with its instruments, and three ticks in partition 3."""
+    publish(deployed, tape.instruments)
+    say_ticks(deployed, tape, 0, 3)
+    return deployed
+
+
+def say_ticks(settings: Settings, tape: Tape, first: int, count: int) -> None:
+    """Puts ticks of the tape into partition 3."""
+    writer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    content = encode(tape.read(3, first, count), first)
+    writer.produce(settings.kafka.topic(TICKS), content, partition=3, headers=[(CONTENT_TYPE, CONTENT_PACKED.encode())])
+    assert writer.flush(10) == 0
+
+
+def messages_in(settings: Settings) -> int:
+    """How many messages partition 3 has."""
+    reader = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "test"})
+    low, high = reader.get_watermark_offsets(TopicPartition(settings.kafka.topic(TICKS), 3), timeout=10)
+    reader.close()
+    return int(high - low)
 
 
 def control(*arguments: str) -> Any:
@@ -132,27 +169,122 @@ def test_the_command_waits_for_what_becomes_of_it() -> None:
     assert "was refused (repeated): message first is effective from slice 0" in str(again.exception)
 
 
+LEFT_OUT = ("exclude-partition", "3", "--reason", "its venue is down")
+
+
 @pytest.mark.usefixtures("judging")
-def test_a_partition_that_is_left_out_is_ended_in_its_topic_once(deployed: Settings) -> None:
-    ticks = np.zeros(3, TICK_V1)
-    writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers})
-    topic = deployed.kafka.topic(TICKS)
-    writer.produce(topic, encode(ticks, 0), partition=3, headers=[(CONTENT_TYPE, CONTENT_PACKED.encode())])
-    writer.flush(10)
-    done = control("exclude-partition", "3", "--reason", "its venue is down", "--json")
+def test_a_partition_that_is_left_out_is_ended_in_its_topic_once_however_often_it_is_asked_for(produced: Settings, tape: Tape) -> None:
+    done = control(*LEFT_OUT, "--json", "--id", "first")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["judged"] == {"accepted": True, "slice": 0}
-    there = tails(deployed)
-    assert (there[3].next, there[3].ended) == (3, True)
-    assert not any(there[p].ended for p in range(3))
-    assert close_partition(deployed, 3) == 3
-    again = control("exclude-partition", "3", "--reason", "again")
-    assert isinstance(again.exception, RefusedError)
-    low, high = Consumer({"bootstrap.servers": deployed.kafka.bootstrap_servers, "group.id": "test"}).get_watermark_offsets(
-        TopicPartition(topic, 3), timeout=10
-    )
-    assert (low, high) == (0, 2)
+    ended = {"id": "first", "judged": {"accepted": True, "slice": 0}, "partition": 3, "records": 3, "late_records": 0}
+    assert json.loads(done.stdout) == ended
+    there = tails(produced, tape.instruments)
+    assert [(t.next, t.ended) for t in there.values()] == [(0, False)] * 3 + [(3, True)]
+    for again in ((), ("--id", "first"), ("--id", "second")):
+        assert json.loads(control(*LEFT_OUT, "--json", *again).stdout) == ended
+    assert messages_in(produced) == 2
+    assert len(content_of(produced, 1)) == 1
+    for first in range(3, 203):
+        say_ticks(produced, tape, first, 1)
+    assert json.loads(control(*LEFT_OUT, "--json").stdout) == {**ended, "late_records": 200}
+    assert "partition 3 ends after 3 records" in control(*LEFT_OUT).output
+    assert messages_in(produced) == 202
     assert isinstance(control("exclude-partition", "2", "--reason", "x", "--wait-s", "0").exception, UsageError)
+
+
+def test_a_partition_whose_exclusion_was_answered_too_late_is_ended_by_the_same_command(
+    produced: Settings, stage_of: Callable[[Settings], AccountStage]
+) -> None:
+    """Also by one that goes to the account again, which refuses it, because the account had not looked at the first one yet."""
+    late = control(*LEFT_OUT, "--wait-s", "0.5")
+    assert isinstance(late.exception, SpiketapeError)
+    assert "run the command again then, so that the partition is ended" in str(late.exception)
+    with judged_by(produced, stage_of(produced)):
+        done = control(*LEFT_OUT, "--json", "--id", "second")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["judged"], told["records"]) == ({"accepted": True, "slice": 0}, 3)
+    assert told["id"] == json.loads(content_of(produced, 2)[0])["message"]["id"] != "second"
+    assert messages_in(produced) == 2
+
+
+def test_a_partition_is_ended_where_the_broker_went_away_after_the_account_had_accepted(
+    produced: Settings, stage_of: Callable[[Settings], AccountStage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = flows.control._produce
+
+    def lost(settings: Settings, topic: str, *what: Any) -> None:
+        if topic == TICKS:
+            raise BrokerError("away")
+        said(settings, topic, *what)
+
+    with judged_by(produced, stage_of(produced)), monkeypatch.context() as patched:
+        patched.setattr(flows.control, "_produce", lost)
+        assert isinstance(control(*LEFT_OUT).exception, BrokerError)
+    assert messages_in(produced) == 1
+    done = control(*LEFT_OUT, "--json")  # no account is there any more, and none is needed
+    assert json.loads(done.stdout)["records"] == 3
+
+
+@pytest.mark.usefixtures("judging")
+@pytest.mark.parametrize("silent_again", [True, False])
+def test_ticks_that_come_before_the_end_are_counted_and_a_partition_that_is_not_silent_is_told(
+    silent_again: bool, produced: Settings, tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, records = flows.control._produce, 3
+
+    def crowded(settings: Settings, topic: str, *what: Any) -> None:
+        nonlocal records
+        if topic == TICKS and (records == 3 or not silent_again):
+            say_ticks(settings, tape, records, 1)
+            records += 1
+        said(settings, topic, *what)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flows.control, "_produce", crowded)
+        done = control(*LEFT_OUT, "--json")
+    if silent_again:
+        assert json.loads(done.stdout)["records"] == 4
+    else:
+        assert isinstance(done.exception, RefusedError)
+        assert f"it had {records - 1} records and has {records} now" in str(done.exception)
+        assert not tails(produced, tape.instruments)[3].ended
+        assert json.loads(control(*LEFT_OUT, "--json").stdout)["records"] == records
+
+
+@pytest.mark.usefixtures("judging")
+def test_an_exclusion_that_is_refused_ends_nothing(produced: Settings) -> None:
+    """The id of a message of another kind, which was accepted, is no reason to end a partition."""
+    assert control("pause", "--reason", "a test", "--wait-s", "30", "--id", "first").exit_code == 0
+    refused = control(*LEFT_OUT, "--id", "first")
+    assert isinstance(refused.exception, RefusedError)
+    assert "was refused (repeated)" in str(refused.exception)
+    assert messages_in(produced) == 1
+
+
+@pytest.mark.usefixtures("judging")
+def test_the_log_of_what_was_accepted_is_written_for_a_replay(deployed: Settings, tmp_path: Path) -> None:
+    for i, arguments in enumerate((("pause",), ("pause",), SENT["change_limit"])):
+        control(*arguments, "--reason", "a test", "--wait-s", "30", "--id", f"m{min(i, 1)}{arguments[0]}")
+    control("resume", "--reason", "forged", "--set", "control.key=another key altogether", "--wait-s", "30")
+    writer = Producer({"bootstrap.servers": deployed.kafka.bootstrap_servers, "log_level": 0})
+    stranger = ControlMessage(id="theirs", kind="emergency", reason="theirs", effective_slice=7)
+    writer.produce(deployed.kafka.topic(AUDIT), audit_line(Accepted(7, stranger)), "another deployment")
+    writer.flush(10)
+    out = tmp_path / "logs" / "control.log"
+    done = control("log", "--out", str(out), "--json")
+    assert done.exit_code == 0, done.output
+    log = ControlLog.read(out)
+    assert [m.id for m in log.messages] == ["m0pause", "m1pause", "m1change-limit"]
+    assert json.loads(done.stdout) == {"out": str(out), "messages": 3}
+    assert len(out.read_bytes().splitlines()) == 3
+    refused = control("log", "--out", str(out))
+    assert isinstance(refused.exception, RefusedError)
+    assert "--overwrite" in str(refused.exception)
+    assert "3 accepted messages in" in control("log", "--out", str(out), "--overwrite").output
+    assert sorted(p.name for p in out.parent.iterdir()) == ["control.log"]
+    taken = control("log", "--out", str(out / "below"))
+    assert isinstance(taken.exception, UsageError)
 
 
 def test_nobody_answers(deployed: Settings) -> None:

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 import flows.produce
 import flows.record
+from flows.control import close_partition
 from flows.produce import Playing, produce
 from flows.record import NAME, Options, record
 from operators.sinks.recording import POISON
@@ -26,7 +27,9 @@ from operators.sources.simulator import simulate
 from operators.sources.tape import Tape
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
+from schemas.control import Accepted, audit_line
 from schemas.errors import RefusedError, SpiketapeError, TapeError, UsageError
+from schemas.messages import ControlMessage
 from schemas.poison import Poison
 from schemas.settings import Settings, load_settings
 from schemas.tick_stream import CONTENT_TYPE
@@ -177,6 +180,41 @@ def test_other_ticks_in_the_topic_are_refused(deployed: Deployed, tape: Tape, tm
         produce(Tape.open(fewer), settings, Playing(), Drain())
 
 
+def test_where_a_partition_was_left_out_the_others_are_produced_and_what_is_not_sent_is_told(
+    deployed: Deployed, tape: Tape, tmp_path: Path
+) -> None:
+    settings = deployed()
+    drain = Drain()
+    paced_by = Playing(speed=float(paced(tape, 3.0)[1]))
+    part = produce(tape, settings, paced_by, drain, lambda rows: drain.ask(signal.SIGTERM) if rows >= 5000 else None)
+    assert (part.finished, part.left_out) == (False, {})
+    there = close_partition(settings, tape.instruments, 1).next
+    assert 0 < there < tape.rows(1)
+    with pytest.raises(RefusedError, match=f"partition 1 was ended after {there} ticks, the tape has more"):
+        produce(tape, settings, Playing(), Drain())
+    message = ControlMessage(id="x", kind="exclude_partition", arguments={"partition": "1"}, reason="a test", effective_slice=7)
+    say(settings, "audit", 0, audit_line(Accepted(7, message)), key=settings.deployment)
+    done = produce(tape, settings, paced_by, Drain())
+    left_out = tape.rows(1) - there
+    assert (done.left_out, done.finished, done.ended) == ({1: left_out}, True, True)
+    assert done.sent + done.there_before + left_out == tape.manifest.rows
+    say(settings, "ticks", 1, encode(tape.read(1, there, 2), there), headers=[(CONTENT_TYPE, CONTENT_PACKED)])
+    made = record(settings, Options(tmp_path / "tape", until_end=True))
+    assert made.manifest is not None
+    assert made.manifest.rows == tape.manifest.rows - left_out
+    (line,) = (tmp_path / "tape" / POISON).read_bytes().splitlines()
+    assert Poison.parsed(line).reason == "ended"
+    again = produce(tape, settings, Playing(), Drain())
+    assert (again.sent, again.left_out, again.finished) == (0, {1: left_out}, True)
+
+
+def say(settings: Settings, topic: str, partition: int, content: bytes, **more: Any) -> None:
+    """Puts a message into a topic."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    producer.produce(settings.kafka.topic(topic), content, partition=partition, **more)
+    assert producer.flush(20) == 0
+
+
 @pytest.mark.parametrize(
     ("how", "named"), [({"form": "xml"}, "packed, arrow, json"), ({"batch_ticks": 0}, "--batch-ticks 0"), ({"speed": -1.0}, "--speed -1.0")]
 )
@@ -211,10 +249,7 @@ def test_without_end_a_recording_ends_when_it_is_asked_to(deployed: Deployed, ta
 def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed, tape: Tape, tmp_path: Path) -> None:
     settings = deployed()
     produce(tape, settings, Playing(end=False), Drain())
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
-    topic = settings.kafka.topic("ticks")
-    producer.produce(topic, b"\x00junk", partition=2, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
-    assert producer.flush(20) == 0
+    say(settings, "ticks", 2, b"\x00junk", headers=[(CONTENT_TYPE, CONTENT_PACKED)])
     assert produce(tape, settings, Playing(), Drain()).finished
     made = record(settings, Options(tmp_path / "tape", until_end=True))
     assert made.manifest is not None
@@ -226,10 +261,7 @@ def test_poison_is_kept_beside_the_tape_and_a_hole_makes_none(deployed: Deployed
     holed = deployed()
     produce(tape, holed, Playing(end=False), Drain())
     rows = tape.rows(1)
-    producer.produce(
-        holed.kafka.topic("ticks"), encode(tape.read(1, 0, 10), rows + 5), partition=1, headers=[(CONTENT_TYPE, CONTENT_PACKED)]
-    )
-    assert producer.flush(20) == 0
+    say(holed, "ticks", 1, encode(tape.read(1, 0, 10), rows + 5), headers=[(CONTENT_TYPE, CONTENT_PACKED)])
     with pytest.raises(TapeError, match="5 records are missing"):
         record(holed, Options(tmp_path / "holed", until_end=True))
     assert not (tmp_path / "holed").exists()

@@ -14,14 +14,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from flows.live.deployment import Deployment, Member, asked
 from flows.live.watchdog import STALL_EXIT
+from operators.sources.kafka.audit import audit_lines
 from operators.sources.tape import Tape
+from schemas.settings import load_settings
+from schemas.tick_stream import CONTENT_HEARTBEAT, CONTENT_TYPE, encode_heartbeat
+from schemas.ticks import Ticks, shard_of
+from schemas.wire import CONTENT_PACKED, encode
 from tests.conftest import ROOT
 
 PATIENCE_S = 120
 STALL_S = 6
+
+
+P = 2
+"""The partition that gets what cannot be used."""
+
+
+def unusable(tape: Tape) -> Ticks:
+    """A tick that the gate sets aside, to follow the tape's in partition P."""
+    tick = tape.read(P, tape.rows(P) - 1, 1).copy()
+    tick["kind"] = 99
+    return tick
 
 
 class Watched:
@@ -65,15 +82,26 @@ def broker(own_kafka: Callable[..., Any]) -> Any:
 @pytest.fixture
 def watched(broker: Any, tapes: Callable[..., Tape], tmp_path: Path) -> Iterator[Watched]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "SPIKETAPE_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap}
-    produce = [sys.executable, "-m", "flows", "produce", str(tapes(20_000).path), "--no-end"]
+    tape = tapes(20_000)
+    produce = [sys.executable, "-m", "flows", "produce", str(tape.path), "--no-end"]
     subprocess.run(produce, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=PATIENCE_S)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    for content in (b"junk", encode(unusable(tape), tape.rows(P))):
+        producer.produce("ticks", content, partition=P, headers=[(CONTENT_TYPE, CONTENT_PACKED)])
+    for p in range(4):  # so that its slice is done
+        beat = encode_heartbeat((tape.manifest.last_ts_ns or 0) + 10**9)
+        producer.produce("ticks", beat, partition=p, headers=[(CONTENT_TYPE, CONTENT_HEARTBEAT)])
+    assert producer.flush(30) == 0
     watched = Watched(tmp_path, env)
     yield watched
     watched.process.kill()
     watched.process.wait()
 
 
-def test_with_nothing_to_read_and_without_its_broker_it_waits_and_is_ready_again_when_it_is_back(watched: Watched, broker: Any) -> None:
+def test_with_nothing_to_read_and_without_its_broker_it_waits_and_is_ready_again_when_it_is_back(
+    watched: Watched, broker: Any, tapes: Callable[..., Tape]
+) -> None:
+    """Its log tells what could not be used, and the outage once; its lines and those of the topic `audit` name the same start."""
     told = watched.until(lambda status, told: status == 200 and told["done_slice"] is not None and len(told["waiting_for"]) == 4)
     assert told["standing"] == "waiting"
     watched.waits()
@@ -89,9 +117,26 @@ def test_with_nothing_to_read_and_without_its_broker_it_waits_and_is_ready_again
     watched.process.send_signal(signal.SIGTERM)
     assert watched.process.wait(timeout=PATIENCE_S) == 128 + signal.SIGTERM
     assert not (watched.folder / "run" / "health.json").exists()
-    events = [json.loads(line)["event"] for line in (watched.folder / "log").read_text().splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in (watched.folder / "log").read_text().splitlines() if line.startswith("{")]
+    events = [line["event"] for line in told]
     assert events[-1] == "drained"
     assert "stalled" not in events
+
+    settings = load_settings(overrides=[f"kafka.bootstrap_servers={broker.bootstrap}"], env={})
+    tape = tapes(20_000)
+    last = tape.read(P, tape.rows(P) - 1, 1)
+    (poison,) = (line for line in told if line["event"] == "poison")
+    assert (poison["topic"], poison["partition"], poison["reason"], poison["count"]) == ("ticks", P, "truncated", 1)
+    (letters,) = (line for line in told if line["event"] == "dead letters")
+    assert (letters["shard"], letters["slice"]) == (shard_of(letters["symbol"], 64), int(last["ts_ns"][0]) // settings.slice_ns)
+    changes = {name: [line["event"] for line in told if line.get("component") == name] for name in ("kafka", "kafka-sink")}
+    assert changes["kafka"] == ["failing", "recovered"]
+    assert changes["kafka-sink"] in ([], ["failing", "recovered"])
+    (run,) = {line["run"] for line in told}
+    audit = [json.loads(line) for line in audit_lines(settings)]
+    parts = [f"spiketape.signals.{p}" for p in range(4)]
+    assert sorted((line["event"], line["id"]) for line in audit) == [(event, part) for event in ("drained", "started") for part in parts]
+    assert {line["run"] for line in audit} == {run}
 
 
 def stalled(member: Member) -> list[str]:

@@ -54,10 +54,29 @@ def test_a_secret_in_the_wrong_place_is_not_told_by_the_error(override: str) -> 
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("name", ["transactional.id", "enable.idempotence", "isolation.level", "bootstrap.servers"])
-def test_what_delivery_rests_on_cannot_be_passed_through(name: str) -> None:
+OVERWRITTEN = (
+    "auto.offset.reset bootstrap.servers client.id enable.idempotence enable.partition.eof isolation.level message.timeout.ms "
+    "metadata.broker.list transactional.id"
+)
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN.split())
+def test_what_would_be_overwritten_cannot_be_passed_through(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot be passed through"):
         load_settings(overrides=[f"kafka.librdkafka.{name}=x"], env={})
+
+
+def test_no_client_overwrites_what_may_be_passed_through() -> None:
+    """What a client gives itself is what the settings refuse; what it merely prefers gives way."""
+    s = load_settings(overrides=["kafka.librdkafka.linger.ms=7"], env={}).kafka
+    with pytest.raises(LookupError, match=r"linger\.ms may be passed through"):
+        s.client({"linger.ms": 1})
+    assert s.client({"client.id": "me"}, {"linger.ms": 1, "log_level": 0}) == {
+        "bootstrap.servers": "localhost:9092",
+        "client.id": "me",
+        "linger.ms": "7",
+        "log_level": 0,
+    }
 
 
 def test_topics_have_the_prefix() -> None:

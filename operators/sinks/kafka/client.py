@@ -27,6 +27,9 @@ COMPONENT: Final = "kafka-sink"
 WRITE: Final[dict[str, Any]] = {"linger.ms": 0, "reconnect.backoff.max.ms": 2000, "socket.nagle.disable": True}
 """What a writing client is given where the settings say nothing else. It waits for nothing: while it sends, what follows gathers anyway."""
 
+SOON: Final[dict[str, Any]] = {"fetch.wait.max.ms": 20}
+"""What a reader of tokens is given where the settings say nothing else."""
+
 FENCED: Final = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 """The broker knows a newer producer of the same transactional id - or it gave this one's transaction up because it was open too long."""
 
@@ -57,7 +60,7 @@ def producer_of(settings: Settings, transactional_id: str) -> Producer:
         "delivery.report.only.error": True,
         "client.id": transactional_id,
     }
-    producer: Producer = made(lambda: Producer({**WRITE, **kafka.client(), **exact}, logger=_LOG))
+    producer: Producer = made(lambda: Producer(kafka.client(exact, WRITE), logger=_LOG))
     return producer
 
 
@@ -67,9 +70,10 @@ def last_value(kafka: KafkaSettings, name: str, topic: str, key: bytes, *, settl
     `settled`: waits for transactions of other producers that are open in front of it; otherwise what can be read now is taken. Raises
     KafkaException where the broker does not answer or such a transaction stays open for longer than an answer may take: ask again.
     """
-    common = {**kafka.client(), "group.id": name, "client.id": name, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
-    end = _end(common, topic, kafka.answer_timeout_s)
-    reader = made(lambda: Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True}, logger=_LOG))
+    who = {"group.id": name, "client.id": name, "enable.auto.commit": False}
+    end = _end(kafka, who, topic)
+    own = {**who, "isolation.level": "read_committed", "enable.partition.eof": True}
+    reader = made(lambda: Consumer(kafka.client(own, SOON), logger=_LOG))
     until = time.monotonic() + kafka.answer_timeout_s
     value: bytes | None = None
     try:
@@ -93,12 +97,12 @@ def last_value(kafka: KafkaSettings, name: str, topic: str, key: bytes, *, settl
         reader.close()
 
 
-def _end(common: dict[str, Any], topic: str, timeout_s: float) -> int:
+def _end(kafka: KafkaSettings, who: dict[str, Any], topic: str) -> int:
     """The offset after the last message of a topic's only partition, committed or not."""
-    client = made(lambda: Consumer({**common, "isolation.level": "read_uncommitted"}, logger=_LOG))
+    client = made(lambda: Consumer(kafka.client({**who, "isolation.level": "read_uncommitted"}, SOON), logger=_LOG))
     try:
         with rights_named("READ", topic):
-            _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s, cached=False)
+            _low, high = client.get_watermark_offsets(TopicPartition(topic, 0), timeout=kafka.answer_timeout_s, cached=False)
         return int(high)
     finally:
         client.close()

@@ -28,6 +28,8 @@ from schemas.settings import Settings
 from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, SYMBOL_TABLES, TOPIC_OF_TABLE
 
 MAIN: Final = "main"
+ENDED: Final = "ended"
+DRAINED: Final = "drained"
 ACCOUNT_TABLES: Final = frozenset(TOPIC_OF_TABLE) - SYMBOL_TABLES
 SinkName = Literal["signals", "rows", "venue"]
 
@@ -43,13 +45,24 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
     """
 
     def __init__(
-        self, transactions: Transactions, outgoing: Outgoing, live: Live, name: str, refusals: Refusals | None, turns_at_once: bool
+        self,
+        transactions: Transactions,
+        outgoing: Outgoing,
+        live: Live,
+        name: str,
+        refusals: Refusals | None,
+        *,
+        turns_at_once: bool = False,
+        lasting: bool = False,
     ) -> None:
         self._transactions = transactions
         self._outgoing = outgoing
+        self._live = live
+        self._name = name
         self._writes = live.write_s(name)
         self._refusals = refusals
         self._turns_at_once = turns_at_once
+        self._lasting = lasting
 
     def write_batch(self, values: list[Item]) -> None:
         began_s = time.monotonic()
@@ -65,20 +78,24 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         """Everything before is committed when this returns. The truth stands in Kafka; this is to notice where that was lost."""
         self._tell_refused()
         self._transactions.flush()
+        self._outgoing.tell_letters()
+        reached = self._outgoing.token.slices
+        self._live.tell("debug", "committed", id=self._name, slice=min(reached.values(), default=None))
         return sealed(state_of(self._outgoing.token))
 
     def close(self) -> None:
         """Ends the thread; the last snapshot has committed what counts. Never raises: Bytewax calls it while an error is on its way.
 
-        A part that tells refused points lives on until `finish`: some may come after the flow's last item.
+        A lasting part lives on until `finish`.
         """
-        if self._refusals is None:
+        if not self._lasting:
             self._transactions.end()
 
-    def finish(self) -> None:
-        """After the flow: commits what was refused since its last item, and ends the thread."""
+    def finish(self, how: str) -> None:
+        """After the flow: commits what was refused since its last item, tells the audit how the process has ended, and ends the thread."""
         self._tell_refused()
-        self._transactions.flush()
+        self._outgoing.tell_letters(last=True)
+        _tell_audit(self._transactions, self._outgoing, self._live, how, self._name)
         self._transactions.end()
 
     def _tell_refused(self) -> None:
@@ -93,7 +110,8 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
     `partitions`: the tick partitions of a `signals` process, whose parts they are; the other sinks have one part. `tables`: those whose
     rows are written; by default a sink of signals writes signals and dead letters, one of rows all tables (a book beside `signals`
     processes is given ACCOUNT_TABLES), one of the venue none. `refusals`: points that another sink could not place; they go to the dead
-    letters with the next write, and those that come after the last one in `finish`, which must be called after the flow then.
+    letters with the next write, and those that come after the last one in `finish`. `lasting`: `finish` is called after the flow, and
+    tells the audit how it has ended; with `refusals` it must be.
 
     `drain`: of the process; asked while the broker is away, what waits for the broker raises DrainedError. `turns_at_once`: whether another
     process waits for each turn of the book or the venue; it is committed at once then, with all that was written before it.
@@ -114,6 +132,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         refusals: Refusals | None = None,
         drain: Drain | None = None,
         turns_at_once: bool = False,
+        lasting: bool = False,
     ) -> None:
         by_default = {"signals": SYMBOL_TABLES, "rows": frozenset(TOPIC_OF_TABLE), "venue": frozenset[str]()}[sink]
         self._settings = settings
@@ -126,6 +145,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         self._turns_at_once = turns_at_once
         self._identity = identity_of(settings, instruments)
         self._refusals = refusals
+        self._lasting = lasting or refusals is not None
         self._parts: list[KafkaPart] = []
         self._begun: dict[str, Transactions] = {}
         if (sink == "signals") != bool(self._partitions):
@@ -166,11 +186,12 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
             if resume_state is not None:
                 require(token, unsealed(step_id, resume_state), name)
             outgoing = Outgoing(self._settings, self._instruments, self._tables, token, self._live)
-            _claim(transactions, outgoing, name, resumed=resume_state is not None)
+            resumed = resume_state is not None
+            _tell_audit(transactions, outgoing, self._live, "started", name, commit=token.commit, resumed=resumed)
         except BaseException:
             transactions.end()
             raise
-        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, self._turns_at_once)
+        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, turns_at_once=self._turns_at_once, lasting=self._lasting)
         self._parts.append(part)
         return part
 
@@ -185,18 +206,20 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
             self._begun[p].begin()
         return self._begun.pop(part)
 
-    def finish(self) -> None:
-        """After a flow that has ended in order: commits what was refused since its last item. Raises what a part's writing raises."""
+    def finish(self, how: str) -> None:
+        """After a flow that was not broken off: commits what was refused since its last item, and tells the audit `how` the process has
+        ended, ENDED or DRAINED. Raises what a part's writing raises.
+        """
         for part in self._parts:
-            part.finish()
+            part.finish(how)
 
 
-def _claim(transactions: Transactions, outgoing: Outgoing, name: str, *, resumed: bool) -> None:
-    """The first transaction of a process: from now on the token bears its name, and the audit tells when."""
+def _tell_audit(transactions: Transactions, outgoing: Outgoing, live: Live, event: str, name: str, **more: Any) -> None:
+    """A transaction with a line about a part's process, committed. By that of its start the token bears its name from then on."""
     token = outgoing.token
-    event = {"version": 1, "event": "started", "id": name, "instance": token.instance, "commit": token.commit, "resumed": resumed}
-    line = json.dumps({**event, "at_ns": time.time_ns()}, separators=(",", ":")).encode()
-    transactions.put([outgoing.audit(line, f"{name}/{token.instance}")], token)
+    about = {"version": 1, "event": event, "id": name, "run": live.run, "instance": token.instance}
+    line = json.dumps({**about, **more, "at_ns": time.time_ns()}, separators=(",", ":")).encode()
+    transactions.put([outgoing.audit(line, f"{name}/{token.instance}/{event}")], token)
     transactions.flush()
 
 

@@ -10,6 +10,8 @@
 | points that InfluxDB refused | `dead-letters` | their id | how many were told; all again, with the same ids, where their file is another |
 | Accepted, Refused | `audit` | deployment | slice and id; a refusal is told again after a crash |
 
+What is set aside and what control has judged is told to the log of the process too, dead letters sparingly.
+
 A range that straddles what is there is cut; one that is too large for a message is cut in halves. What would leave a hole is refused.
 """
 
@@ -18,13 +20,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from operators.sinks.kafka.token import Token
 from operators.sinks.ledger import new_part
 from operators.timeline.live import Live
+from operators.timeline.sparing import Sparing
 from schemas.control import Accepted, Refused, audit_line
 from schemas.errors import BrokerError, StateMismatchError
 from schemas.instruments import InstrumentList
@@ -36,7 +39,7 @@ from schemas.row_json import RowJson
 from schemas.settings import Settings
 from schemas.slice_wire import CONTENT_SLICES, encode_slice_out
 from schemas.tables import DeadLetterReason, Rows
-from schemas.ticks import shard_key
+from schemas.ticks import shard_key, shard_of
 from schemas.topics import AUDIT, DEAD_LETTERS, REPORTS, REQUESTS, SLICES, TOPIC_OF_TABLE, row_partition, shard_partition
 from schemas.wire import CONTENT_JSON
 
@@ -76,6 +79,8 @@ class Outgoing:
         self._json = RowJson(settings.deployment, instruments)
         self._live = live
         self._partitions: dict[tuple[str, str], int] = {}
+        self._poisoned = Sparing(live, "warning", "poison")
+        self._dead = Sparing(live, "warning", "dead letters")
 
     def take(self, items: Iterable[Item]) -> list[Record]:
         """The messages of what is new. Raises LakeError where rows are missing, StateMismatchError where slices are, BrokerError for what
@@ -125,9 +130,21 @@ class Outgoing:
         self.token.rows[place] = first + len(out)
         self._live.wrote(table, len(out))
         if table == "dead_letters":
-            for reason, count in zip(*np.unique(fresh.a["reason"], return_counts=True), strict=True):
-                self._live.dead_letter(DeadLetterReason(int(reason)).name.lower(), int(count))
+            self._set_aside(key, fresh.a, out[-1].name)
         return out
+
+    def _set_aside(self, symbol: str, letters: Any, last_id: str) -> None:
+        """Counts and tells what the gate has set aside."""
+        shard = shard_of(symbol, self._settings.shards)
+        for code, count in zip(*np.unique(letters["reason"], return_counts=True), strict=True):
+            reason = DeadLetterReason(int(code)).name.lower()
+            self._live.dead_letter(reason, int(count))
+            self._dead.note({"shard": shard, "reason": reason}, int(count), slice=int(letters["slice"][-1]), symbol=symbol, id=last_id)
+
+    def tell_letters(self, *, last: bool = False) -> None:
+        """Tells the log of dead letters that have waited for it; `last`: nothing follows."""
+        for letters in (self._poisoned, self._dead):
+            letters.rest() if last else letters.due()
 
     def _partition(self, table: str, key: str) -> int:
         place = (table, key)
@@ -187,6 +204,8 @@ class Outgoing:
             self._live.duplicates += 1
             return []
         self.token.poison[place] = poison.offset + 1
+        where = {"topic": poison.topic, "partition": poison.partition, "reason": poison.reason}
+        self._poisoned.note(where, offset=poison.offset, detail=poison.detail)
         value = poison.json()
         if len(value) > self._limit:
             room = (self._limit - (len(value) - len(poison.content) * 4 // 3)) * 3 // 4 - 256
@@ -208,14 +227,16 @@ class Outgoing:
 
     def _judged(self, judged: Accepted | Refused) -> list[Record]:
         if isinstance(judged, Refused):
-            return [self.audit(audit_line(judged), judged.id)]
+            self._live.tell("warning", "control refused", id=judged.id, reason=str(judged.reason), why=judged.detail)
+            return [self.audit(audit_line(judged, self._live.run), judged.id)]
         token = self.token
         if judged.slice < token.accepted_slice or (judged.slice == token.accepted_slice and judged.message.id in token.accepted_ids):
             self._live.duplicates += 1
             return []
         before = token.accepted_ids if judged.slice == token.accepted_slice else ()
         token.accepted_slice, token.accepted_ids = judged.slice, (*before, judged.message.id)
-        return [self.audit(audit_line(judged), judged.message.id)]
+        self._live.tell("info", "control accepted", id=judged.message.id, kind=judged.message.kind, slice=judged.slice)
+        return [self.audit(audit_line(judged, self._live.run), judged.message.id)]
 
     def audit(self, line: bytes, name: str) -> Record:
         """A line for the topic `audit`."""

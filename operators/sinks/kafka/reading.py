@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from operators.sinks.ledger import START, canonical, chained, chains_of, output_hash
 from operators.sinks.reading import KeyRows
 from operators.sinks.verify import MOST_PROBLEMS, Problem, VerifyReport, contiguous
-from operators.timeline.broker import lacking, said
+from operators.timeline.broker import Reports, lacking, made, said
 from schemas.errors import BrokerError
 from schemas.instruments import InstrumentList
 from schemas.row_json import RowJson, parsed
@@ -159,12 +159,15 @@ def committed(settings: Settings, topic: str) -> Iterator[Any]:
     """
     kafka = settings.kafka
     name = kafka.topic(topic)
-    config = {"enable.auto.commit": False, "enable.partition.eof": True, "isolation.level": "read_committed", "fetch.wait.max.ms": 20}
-    try:
-        reader = Consumer({**kafka.client(), **config, "group.id": f"{settings.deployment}.verify"}, logger=_LOG)
-    except KafkaException as e:
-        msg = f"the Kafka client refuses its settings: {said(e)}; mend kafka.librdkafka in the settings"
-        raise BrokerError(msg) from None
+    reports = Reports()
+    own = {
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "group.id": f"{settings.deployment}.verify",
+        "error_cb": reports,
+    }
+    reader = made(lambda: Consumer(kafka.client(own, {"fetch.wait.max.ms": 20}), logger=_LOG))
     try:
         about = reader.list_topics(name, timeout=kafka.answer_timeout_s).topics[name]
         if about.error is not None:
@@ -185,7 +188,8 @@ def committed(settings: Settings, topic: str) -> Iterator[Any]:
             if time.monotonic() - heard_s > kafka.answer_timeout_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing was heard for {kafka.answer_timeout_s:g} s"))
     except KafkaException as e:
-        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {said(lacking(e, 'READ', name))}"
+        why = said(lacking(reports.reason(reader, e), "READ", name))
+        msg = f"topic {name} at {kafka.bootstrap_servers} cannot be read: {why}"
         raise BrokerError(msg) from e
     finally:
         reader.close()

@@ -57,16 +57,17 @@ def consumer(kafka: KafkaSettings, name: str, on_error: Callable[[KafkaError], N
 
     Raises BrokerError where librdkafka refuses a setting; it is not connected yet.
     """
-    config = {**READ, **kafka.client(), **EXACT, "group.id": name, "client.id": name}
+    own: dict[str, Any] = {**EXACT, "group.id": name, "client.id": name}
     if on_error is not None:
-        config["error_cb"] = on_error
-    client: Consumer = made(lambda: Consumer(config, logger=_LOG))
+        own["error_cb"] = on_error
+    client: Consumer = made(lambda: Consumer(kafka.client(own, READ), logger=_LOG))
     return client
 
 
-def admin(kafka: KafkaSettings, name: str) -> AdminClient:
+def admin(kafka: KafkaSettings, name: str, on_error: Callable[[KafkaError], None] | None = None) -> AdminClient:
     """A client for metadata. Raises BrokerError where librdkafka refuses a setting."""
-    client: AdminClient = made(lambda: AdminClient({**kafka.client(), "client.id": name}, logger=_LOG))
+    own: dict[str, Any] = {"client.id": name} if on_error is None else {"client.id": name, "error_cb": on_error}
+    client: AdminClient = made(lambda: AdminClient(kafka.client(own), logger=_LOG))
     return client
 
 

@@ -5,6 +5,7 @@
     sequence    records that were there already are dropped (a producer that began again), missing ones are counted
     times       the time guard (operators/timeline/guard.py) over ticks and heartbeats in the log's order: a tick that is not believed
                 is flagged FLAG_TIME_REFUSED, a heartbeat that is not believed is poison
+    end         the first end that fits what was read; records behind it that were not there before are poison
 
 The guard may have to see what follows before it believes a jump ahead; such ticks, and all that comes after them, are kept back until then.
 A snapshot names the message and the row in it that the next tick comes from, so what is kept back is read again after a restart. What comes
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.sources.kafka.kernels import first_stray
-from operators.sources.kafka.stream import Message, State, header_of, poison_of
+from operators.sources.kafka.stream import Message, State, header_of, kind_of, poison_of
 from operators.timeline.guard import TimeGuard
 from schemas.errors import WireError
 from schemas.poison import Poison
@@ -100,7 +101,7 @@ class _Round:
 class TickFeed:
     """The ticks of one partition. `carried`: bool (symbols,), which symbols the partition carries.
 
-    `ended`: the stream's last message has come; what follows it is not looked at. `sequence`: of the next record, None before the first.
+    `ended`: the stream's last message has come; ticks that follow it are poison. `sequence`: of the next record, None before the first.
     """
 
     VERSION: Final = 1
@@ -123,8 +124,6 @@ class TickFeed:
         """Takes the next messages of the partition."""
         met = _Round()
         for m in messages:
-            if self.ended:
-                break
             try:
                 self._read(m, met)
             except WireError as e:
@@ -160,20 +159,22 @@ class TickFeed:
         self._guard.restore({"version": TimeGuard.VERSION, "latest": state["latest"], "known": state["known"], "waiting": _NO_TIMES})
 
     def _content(self, m: Message) -> tuple[str, bytes]:
-        kind, value = header_of(m, CONTENT_TYPE), m.value()
-        if kind is None:
+        kind, value = kind_of(m), m.value()
+        if not kind:
             raise WireError("content_type", f"a message without the header {CONTENT_TYPE}")
         if value is None:
             raise WireError("empty", "a message without a value")
-        return kind.partition(";")[0].strip().lower(), value
+        return kind, value
 
     def _read(self, m: Message, met: _Round) -> None:
         kind, value = self._content(m)
         if kind == CONTENT_HEARTBEAT:
-            met.pieces.append(_Piece(m, 0, self.sequence, beat_ns=decode_heartbeat(value)))
+            beat_ns = decode_heartbeat(value)
+            if not self.ended:
+                met.pieces.append(_Piece(m, 0, self.sequence, beat_ns=beat_ns))
         elif kind == CONTENT_END:
             records = decode_end(value)
-            if self.sequence is not None and records != self.sequence:
+            if not self.ended and self.sequence is not None and records != self.sequence:
                 raise WireError("end", f"the stream is said to end after {records} records, {self.sequence} were read")
             self.ended = True
         else:
@@ -185,6 +186,9 @@ class TickFeed:
         if at >= 0:
             raise WireError("symbol", f"a tick of symbol id {ticks['symbol'][at]}, which this partition does not carry (record {at})")
         first = sequence_of(m)
+        if self.ended:
+            self._too_late(first, len(ticks), met)
+            return
         row = 0
         if self._skip is not None:
             offset, rows = self._skip
@@ -203,6 +207,14 @@ class TickFeed:
         met.missing += max(0, first - next_)
         met.pieces.append(_Piece(m, seen, first + seen, ticks[seen:], True))
         self.sequence = first + len(ticks)
+
+    def _too_late(self, first: int | None, records: int, met: _Round) -> None:
+        """Ticks behind the end: dropped where they were there before it, else poison."""
+        if first is not None and self.sequence is not None and first + records <= self.sequence:
+            met.duplicates += records
+            return
+        after = "" if self.sequence is None else f" after {self.sequence} records"
+        raise WireError("ended", f"{records} records came after the stream had ended{after}")
 
     def _judged(self, met: _Round) -> Taken:
         """The entries that the guard has decided on; the others are kept back."""
@@ -259,7 +271,7 @@ class TickFeed:
 
 def sequence_of(m: Message) -> int | None:
     """The sequence of a message's first record in its partition's stream, None where it carries none. WireError where it is no number."""
-    if (header_of(m, CONTENT_TYPE) or "").partition(";")[0].strip().lower() == CONTENT_PACKED:
+    if kind_of(m) == CONTENT_PACKED:
         return packed_header_of(m.value() or b"").first
     text = header_of(m, SEQUENCE)
     if text is None:

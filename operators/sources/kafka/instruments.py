@@ -6,13 +6,13 @@ the ids in ticks are places in this list, so two lists under one deployment woul
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
-from operators.timeline.broker import Reports, lacking, made, said
+from operators.timeline.broker import Reports, explained, lacking, made, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError
@@ -97,11 +97,10 @@ def _read(settings: Settings) -> DeploymentList | None:
     reports = Reports()
     client = consumer(kafka, f"{settings.deployment}.{INSTRUMENTS}", reports)
     try:
-        check_partitions(topic, partition_count(client, topic, timeout_s), 1)
-        key = settings.deployment.encode()
-        value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
-    except KafkaException as e:
-        raise reports.reason(client, e) from e
+        with explained(reports, client):
+            check_partitions(topic, partition_count(client, topic, timeout_s), 1)
+            key = settings.deployment.encode()
+            value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
     finally:
         client.close()
     if value is None:
@@ -115,8 +114,12 @@ def _read(settings: Settings) -> DeploymentList | None:
 
 def _write(settings: Settings, value: bytes) -> None:
     kafka = settings.kafka
-    config: dict[str, Any] = {**kafka.client(), "enable.idempotence": True, "message.max.bytes": kafka.max_message_bytes, "log_level": 0}
-    producer: Producer = made(lambda: Producer({**config, "client.id": f"{settings.deployment}.{INSTRUMENTS}"}))
+    own = {
+        "client.id": f"{settings.deployment}.{INSTRUMENTS}",
+        "enable.idempotence": True,
+        "message.max.bytes": kafka.max_message_bytes,
+    }
+    producer: Producer = made(lambda: Producer(kafka.client(own, {"log_level": 0})))
     failures: list[KafkaError] = []
     try:
         producer.produce(

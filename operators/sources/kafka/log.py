@@ -75,7 +75,7 @@ class TopicLog:
         self._next: dict[int, int] = {}
         self._read_to: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._stopped: set[int] = set()
+        self._over: set[int] = set()
 
     @property
     def connected(self) -> bool:
@@ -130,7 +130,7 @@ class TopicLog:
                     self._outage.over()
         self._hold_back(client)
         if time.monotonic() >= self._show_at_s:
-            self._show(client)
+            self._show()
 
     def waiting(self, partition: int) -> bool:
         """Whether messages of a partition can be taken."""
@@ -156,14 +156,14 @@ class TopicLog:
             self._next[partition] = max(self._next[partition], self._read_to[partition])
         return self._next[partition]
 
-    def stop(self, partition: int) -> None:
-        """Nothing more of a partition is wanted."""
-        self._stopped.add(partition)
-        self._queues[partition].clear()
-        self._queued_bytes[partition] = 0
+    def over(self, partition: int) -> None:
+        """The stream of a partition has ended. It is read on, for what comes too late; that nothing comes is no waiting."""
+        self._over.add(partition)
         self._live.lag(self._shown[partition], 0)
-        if self._consumer is not None and partition not in self._paused:
-            self._pause(self._consumer, partition)
+
+    def end(self, partition: int) -> int:
+        """The offset after the last message of a partition, as far as the broker has told with what was read."""
+        return max(self._high(partition), self._read_to[partition])
 
     def close(self) -> None:
         """Lets go of the broker."""
@@ -175,21 +175,21 @@ class TopicLog:
 
     def _put(self, m: Message) -> None:
         p = m.partition()
-        if p in self._stopped or m.offset() < self._read_to[p]:
+        if m.offset() < self._read_to[p]:
             return
         self._queues[p].append(m)
         self._queued_bytes[p] += len(m) + _MESSAGE_BYTES
         self._read_to[p] = m.offset() + 1
 
     def _all_full(self) -> bool:
-        return all(size >= ROOM_BYTES for p, size in self._queued_bytes.items() if p not in self._stopped)
+        return all(size >= ROOM_BYTES for size in self._queued_bytes.values())
 
     def _hold_back(self, client: Consumer) -> None:
         """Pauses the partitions whose queues are full, so that the others go on, and resumes those that have room again."""
         for p, size in self._queued_bytes.items():
             if size >= ROOM_BYTES and p not in self._paused:
                 self._pause(client, p)
-            elif size < ROOM_BYTES // 2 and p in self._paused and p not in self._stopped:
+            elif size < ROOM_BYTES // 2 and p in self._paused:
                 client.resume([TopicPartition(self.topic, p)])
                 self._paused.discard(p)
 
@@ -202,7 +202,7 @@ class TopicLog:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             self._read_to[p] = max(self._read_to[p], m.offset())
-            if not self._queues[p] and p not in self._stopped:
+            if not self._queues[p] and p not in self._over:
                 self._live.waiting(self._shown[p])
             return
         if code in _OUT_OF_RANGE:
@@ -243,15 +243,19 @@ class TopicLog:
         if watch.partitions or watch.missing >= GONE_AFTER:
             check_partitions(self.topic, watch.partitions, self._count)
 
-    def _show(self, client: Consumer) -> None:
+    def _show(self) -> None:
         self._show_at_s = time.monotonic() + _SHOWN_EVERY_S
         for p, name in self._shown.items():
-            if p in self._stopped:
+            high = self._high(p)
+            if high < 0:
                 continue
-            _, high = client.get_watermark_offsets(TopicPartition(self.topic, p), cached=True)
-            if high >= 0:
-                behind = high - self.position(p)
-                if behind > 0:
-                    self._live.lag(name, behind)
-                else:
-                    self._live.waiting(name)
+            behind = high - self.position(p)
+            if behind > 0 or p in self._over:
+                self._live.lag(name, max(behind, 0))
+            else:
+                self._live.waiting(name)
+
+    def _high(self, p: int) -> int:
+        """The offset after a partition's last message as the client last heard it; negative before it has."""
+        assert self._consumer is not None
+        return int(self._consumer.get_watermark_offsets(TopicPartition(self.topic, p), cached=True)[1])

@@ -49,13 +49,14 @@ class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
         )
         self._meter = s.meters.new(s.step)
         self._placed = False
+        self._ends: dict[int, int] | None = None
         self._turn = 0
         self._awake: datetime | None = None
 
     def next_batch(self) -> list[Keyed]:
         s, stream, log = self._source, self._stream, self._log
         self._awake = None
-        if s.drain.asked or stream.finished:
+        if s.drain.asked or (stream.finished and self._read_out()):
             s.finished = stream.finished
             raise StopIteration
         if not log.connected and not self._connected():
@@ -66,9 +67,10 @@ class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
         held_back = False
         with self._meter.measure(0):
             for p in self._in_turn():
-                if not log.waiting(p) or stream.ended(p):
+                if not log.waiting(p):
                     continue
-                first = stream.slice_of(p)
+                over = stream.ended(p)
+                first = None if over else stream.slice_of(p)
                 if first is not None and not s.credit.may_send(p, first):
                     held_back = True
                     continue
@@ -78,8 +80,8 @@ class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
                 if reached is not None and reached >= 0 and any(_is_sound(item) for item in items):
                     s.credit.sent(p, reached)
                 out += items
-                if stream.ended(p):
-                    log.stop(p)
+                if not over and stream.ended(p):
+                    log.over(p)
             out += stream.settled()
         if not out and held_back:
             self._awake = datetime.now(UTC) + _SOON
@@ -117,8 +119,17 @@ class KafkaPart(StatefulSourcePartition[Keyed, bytes]):
         self._placed = True
         for p in stream.partitions:
             if stream.ended(p):
-                self._log.stop(p)
+                self._log.over(p)
         return True
+
+    def _read_out(self) -> bool:
+        """Whether what the log held behind the partitions' ends, when the last of them was read, has been read too."""
+        log, stream = self._log, self._stream
+        if not log.connected:
+            return True
+        if self._ends is None:
+            self._ends = {p: log.end(p) for p in stream.partitions if stream.ended(p)}
+        return all(log.position(p) >= end for p, end in self._ends.items())
 
     def _in_turn(self) -> tuple[int, ...]:
         """The partitions, beginning with another each time."""

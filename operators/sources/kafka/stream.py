@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from schemas.errors import WireError
 from schemas.poison import Poison
+from schemas.tick_stream import CONTENT_TYPE
 
 Keyed = tuple[str, Any]
 State = dict[str, Any]
@@ -145,6 +146,11 @@ def header_of(message: Message, name: str) -> str | None:
         if header == name:
             found = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return found
+
+
+def kind_of(message: Message) -> str:
+    """Its content type without parameters, in small letters; empty where it has none."""
+    return (header_of(message, CONTENT_TYPE) or "").partition(";")[0].strip().lower()
 
 
 def poison_of(topic: str, message: Message, reason: str, detail: str) -> Poison:

@@ -23,6 +23,7 @@ from operators.sources.kafka.stream import Keyed, Message, State, keyed
 from operators.sources.replay.kernels import count_by_shard, slices_of, split_by_shard
 from operators.timeline.aligner import NOTHING_SENT
 from operators.timeline.live import Live
+from operators.timeline.sparing import Sparing
 from schemas.errors import StateMismatchError
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
@@ -155,6 +156,7 @@ class TickStream:
         self._instruments = instruments
         self._slice_ns = settings.slice_ns
         self._live = Live() if live is None else live
+        self._missed = Sparing(self._live, "warning", "records missing")
         self._closed = self._finished = False
         self._symbol_shards = [shard_of(name, settings.shards) for name in instruments.symbols]
         self._own = {p: _Reader(None, frozenset(s for s in shards if s % count == p)) for p in self.owned}
@@ -203,6 +205,7 @@ class TickStream:
 
     def snapshot(self, offsets: Mapping[int, int]) -> dict[int, State]:
         """By owned partition where it stands, and under `leaders` where the partitions stand that are read for its followers."""
+        self._missed.due()
         states: dict[tuple[int, _Reader], State] = {}
         for q, tracks in self._at.items():
             standing = [(track, track.snapshot(offsets[q])) for track in tracks]
@@ -274,6 +277,9 @@ class TickStream:
         self._live.arrived(partition, len(messages), taken.ticks.size, sum(map(len, messages)), event_ns)
         self._live.duplicates += taken.duplicates
         self._live.sequence_holes += taken.missing
+        if taken.missing:
+            reached = taken.sequence + taken.ticks.size
+            self._missed.note({"partition": partition}, taken.missing, before=reached, slice=self.slice_of(partition))
         for poison in taken.poison:
             self._live.dead_letter(poison.reason)
 

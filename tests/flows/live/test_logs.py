@@ -13,7 +13,8 @@ import pytest
 import structlog
 from pydantic import BaseModel, SecretStr
 
-from flows.live.logs import logging_to, secrets_of
+from flows.live.logs import heard, logging_to, secrets_of
+from operators.timeline.live import Live
 from tests.conftest import ROOT
 
 
@@ -45,6 +46,24 @@ def test_every_line_has_time_level_and_who_says_it_and_what_was_bound() -> None:
         "error",
         "signals",
     )
+
+
+def test_what_a_connector_tells_stands_in_the_log_of_its_process_while_that_runs() -> None:
+    out, live = io.StringIO(), Live()
+    live.tell("warning", "before", shard=1)
+    with logging_to("book", "demo", "run-8", stream=out) as log, heard(live, log, "run-8"):
+        live.tell("warning", "dead letters", shard=7, slice=1234, count=3)
+        live.component("kafka").failing("no broker answers")
+        live.tell("debug", "committed", slice=5)
+        assert live.run == "run-8"
+    live.tell("warning", "afterwards", shard=2)
+    first, second = lines(out.getvalue())
+    assert (first["event"], first["run"], first["shard"], first["slice"], first["count"]) == ("dead letters", "run-8", 7, 1234, 3)
+    assert (second["event"], second["level"], second["component"]) == ("failing", "warning", "kafka")
+    verbose = io.StringIO()
+    with logging_to("book", "demo", "run-8", stream=verbose, level=logging.DEBUG) as log, heard(live, log, "run-8"):
+        live.tell("debug", "committed", slice=5)
+    assert [line["event"] for line in lines(verbose.getvalue())] == ["committed"]
 
 
 def test_afterwards_logging_is_as_it_was() -> None:

@@ -35,6 +35,29 @@ def test_a_component_starts_unreached_and_keeps_the_time_of_its_last_change():
     assert live.component("kafka") is broker
 
 
+def test_that_a_component_fails_and_recovers_is_told_once_however_often_it_is_tried_and_by_whom():
+    now, told = [10.0], []
+    live = Live(clock=lambda: now[0])
+    live.tell = lambda level, event, **fields: told.append((level, event, fields))
+    broker, writers = live.component("kafka"), ("part 0", "part 1")
+    broker.ok("part 0")
+    assert told == []
+    for _ in range(100):
+        for who in writers:
+            broker.failing(f"{who} has no answer", who)
+    assert told == [("warning", "failing", {"component": "kafka", "why": "part 0 has no answer"})]
+    now[0] = 71.5
+    broker.ok("part 1")
+    assert (broker.status, broker.why, len(told)) == (FAILING, "part 0 has no answer", 1)
+    broker.ok("part 1")
+    broker.failing("part 1 has no answer once more", "part 1")
+    broker.ok("part 0")
+    broker.ok("part 1")
+    broker.ok("part 0")
+    assert told[1:] == [("info", "recovered", {"component": "kafka", "after_s": 61.5})]
+    assert (broker.status, broker.since_s) == (OK, 71.5)
+
+
 def test_a_partition_waits_until_something_arrives():
     live = Live()
     live.lag(3, 7)

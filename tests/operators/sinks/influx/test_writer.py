@@ -204,10 +204,12 @@ def test_a_long_outage_is_spooled_over_restarts_and_drained_once(
     server = own_influx()
     held = held_by(server)
     rows = made.many(16_000)
-    live = Live()
+    live, told = Live(), []
+    live.tell = lambda _level, event, **fields: told.append((event, fields["component"]))
     writer = writer_for(held.settings, live=live)
     writer.write(Rows(rows.table, rows.key, rows.a[:3000]))
     sent(writer)
+    assert told == []
     server.kill()
     state: dict[str, Any] = {}
     for first in range(3000, 16_000, 1300):
@@ -223,6 +225,7 @@ def test_a_long_outage_is_spooled_over_restarts_and_drained_once(
     server.start()
     sent(writer)
     assert live.component(COMPONENT).status == "ok"
+    assert told == [("failing", COMPONENT), ("recovered", COMPONENT)]
     assert live.spool_bytes < 1 << 20
     assert_there(held, instruments, made, rows)
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from operators.sinks.kafka import Transactions, identity_of
-from operators.sinks.kafka.operator import ACCOUNT_TABLES, KafkaPart, KafkaSink
+from operators.sinks.kafka.operator import ACCOUNT_TABLES, DRAINED, KafkaPart, KafkaSink
 from operators.timeline.live import Live
 from schemas.control import Accepted, Refusal, Refused
 from schemas.errors import BrokerError, FencedError, LakeError, RefusedError, StateMismatchError, UsageError
@@ -155,9 +155,13 @@ def test_poison_is_written_once_whole_and_cut_where_it_is_too_large(
     part = open_part(settings, "signals", "0001", partitions=[1])
     part.write_batch([*bad, Poison("ticks", 1, 11, "crc", "does not fit", bytes(7900))])
     part.snapshot()
-    again = open_part(settings, "signals", "0001", partitions=[1])
+    live, told = Live(), []
+    live.tell = lambda _level, event, **fields: told.append((event, fields))
+    again = open_part(settings, "signals", "0001", partitions=[1], live=live)
     again.write_batch([*bad, Poison("ticks", 1, 12, "magic", "no", b"")])
     again.snapshot()
+    what = {"topic": "ticks", "partition": 1, "reason": "magic", "count": 1, "offset": 12, "detail": "no"}
+    assert [fields for event, fields in told if event == "poison"] == [what]
     found = [Poison.parsed(s.value) for s in topics.read("dead-letters")]
     assert found[:2] == bad
     assert [p.id for p in found] == ["ticks/1/4", "ticks/1/9", "ticks/1/11", "ticks/1/12"]
@@ -173,10 +177,22 @@ def test_an_accepted_control_message_is_audited_once(deployment: Callable[..., S
     part = open_part(settings)
     part.write_batch([accepted(5, "a"), accepted(5, "b"), accepted(8, "c"), Refused("x", Refusal.SIGNATURE, "no")])
     part.snapshot()
-    again = open_part(settings)
-    again.write_batch([accepted(5, "b"), accepted(8, "c"), accepted(8, "d")])
+    live, told = Live(), []
+    live.run, live.tell = "r7", lambda _level, event, **fields: told.append((event, fields))
+    again = open_part(settings, live=live, lasting=True)
+    again.write_batch([accepted(5, "b"), accepted(8, "c"), accepted(8, "d"), Refused("y", Refusal.SIGNATURE, "no")])
     again.snapshot()
+    again.close()
+    again.finish(DRAINED)
     lines = [json.loads(s.value) for s in topics.read("audit")]
+    own = [line["event"] for line in lines if line.get("run") == "r7"]
+    assert own == ["started", "control_accepted", "control_refused", "drained"]
+    instances = {line["instance"] for line in lines if line.get("run") == "r7" and "instance" in line}
+    assert len(instances) == 1
+    assert told[:2] == [
+        ("control accepted", {"id": "d", "kind": "pause", "slice": 8}),
+        ("control refused", {"id": "y", "reason": "signature", "why": "no"}),
+    ]
     assert [line["message"]["id"] for line in lines if line["event"] == "control_accepted"] == ["a", "b", "c", "d"]
     assert [line["commit"] for line in lines if line["event"] == "started"] == [0, 2]
 

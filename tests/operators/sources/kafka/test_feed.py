@@ -190,6 +190,28 @@ def test_an_end_that_does_not_fit_what_was_read_is_poison() -> None:
     assert [p.reason for p in got.poison] == ["end"]
 
 
+def test_ticks_behind_the_end_are_poison_repeated_ones_are_dropped_and_the_end_stays_where_it_was() -> None:
+    feed, got = taken(
+        (CONTENT_PACKED, encode(ticks_at(1, 2, 3, 4), 0)),
+        (CONTENT_END, encode_end(4)),
+        (CONTENT_PACKED, encode(ticks_at(3, 4), 2)),
+        (CONTENT_HEARTBEAT, encode_heartbeat(2**61)),
+        (CONTENT_PACKED, encode(ticks_at(4, 5), 3)),
+        (CONTENT_JSON, encode_json(ticks_at(6))),
+        (CONTENT_END, encode_end(7)),
+        ("text/html", b"no"),
+    )
+    assert feed.ended
+    assert (got.ticks.size, got.duplicates, got.missing) == (4, 2, 0)
+    assert [(p.offset, p.reason) for p in got.poison] == [(4, "ended"), (5, "ended"), (7, "content_type")]
+    assert "2 records came after the stream had ended after 4 records" in got.poison[0].detail
+    again = TickFeed("ticks", GUARD, CARRIED)
+    again.restore(feed.snapshot(8))
+    got = again.take([Said(8, CONTENT_PACKED, encode(ticks_at(7), 4))])
+    assert [(p.offset, p.reason) for p in got.poison] == [(8, "ended")]
+    assert again.snapshot(9) == {**feed.snapshot(8), "offset": 9}
+
+
 @pytest.mark.parametrize("first", [2**25, 2**62])
 def test_a_sequence_far_ahead_is_poison_and_what_follows_goes_on(first: int) -> None:
     _, got = taken(*((CONTENT_PACKED, encode(ticks_at(1, 2, 3, 4), at)) for at in (0, first, 4)), (CONTENT_END, encode_end(8)))

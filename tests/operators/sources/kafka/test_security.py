@@ -22,17 +22,23 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from pydantic import SecretStr
 
+from flows.control import send
 from flows.produce import Playing, produce
+from flows.servers_seen import kafka_seen
 from infra.local import KafkaServer
 from infra.local.kafka_build import KAFKA
 from infra.local.ports import free_port
 from infra.topics import apply
+from operators.sinks.kafka.reading import verify_topics
 from operators.sources.kafka import published
 from operators.sources.tape import Tape
 from operators.timeline.control import Drain
 from schemas.errors import BrokerError, UsageError
+from schemas.messages import ControlMessage
 from schemas.settings import Settings, load_settings
+from schemas.settings.sections import ControlSettings
 from tests.servers import home
 
 RIGHT, WRONG = "open-sesame", "hush-hush"
@@ -191,12 +197,24 @@ def test_the_right_settings_produce_and_read_the_same_ticks(
 def test_wrong_settings_end_with_their_cause_and_show_no_secret(
     given: Given, cause: str, secured: Secured, tape: Tape, reading: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever is asked first: topics, instruments, ticks."""
+    """Whatever is asked first: topics, instruments, ticks, control, rows, `doctor`."""
     caplog.set_level(logging.DEBUG)
     settings = secured.settings(*given(secured), answer_timeout_s="2", outage_s="0")
     driven = reading(settings, tape)
-    with ThreadPoolExecutor() as at_once:
-        asked = [at_once.submit(ask) for ask in (lambda: apply(settings), lambda: published(settings), driven.run)]
+    keyed = settings.model_copy(update={"control": ControlSettings(key=SecretStr("a key for tests only"))})
+    pause = ControlMessage(id="x", kind="pause", reason="a test")
+    questions = [
+        lambda: apply(settings),
+        lambda: published(settings),
+        driven.run,
+        lambda: send(keyed, pause),
+        lambda: send(keyed, pause, 5.0),
+        lambda: verify_topics(settings, tape.instruments),
+    ]
+    with ThreadPoolExecutor(8) as at_once:
+        asked = [at_once.submit(ask) for ask in questions]
+        doctor = at_once.submit(lambda: kafka_seen(settings))
+    assert cause in doctor.result().found
     for answer in asked:
         with pytest.raises(BrokerError, match=cause) as caught:
             answer.result()

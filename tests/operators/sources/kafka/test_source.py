@@ -29,7 +29,7 @@ from operators.timeline.registry import opened
 from operators.timeline.seal import sealed, unsealed
 from schemas.errors import BrokerError, LakeError, RefusedError, StateMismatchError, TopicError, UsageError
 from schemas.settings import Settings
-from schemas.tick_stream import CONTENT_HEARTBEAT, CONTENT_TYPE, encode_heartbeat
+from schemas.tick_stream import CONTENT_END, CONTENT_HEARTBEAT, CONTENT_TYPE, encode_end, encode_heartbeat
 from schemas.ticks import END, FLAG_TIME_REFUSED, TICK_V1, Mark, TickBatch
 from schemas.wire import CONTENT_JSON, CONTENT_PACKED, encode, encode_json
 
@@ -398,6 +398,30 @@ def test_poison_and_refused_times_before_the_first_tick_take_up_no_credit(deploy
     driven = reading(settings, tape, partitions=[1], batch_ticks=1, credit=Credit(max_open_slices=1, open_batches=1))
     driven.until(lambda: driven.rows == 100)
     assert len(driven.told.poison) == 20
+
+
+def test_what_comes_behind_the_end_of_a_partition_becomes_poison_and_nobody_waits_for_it(
+    deployed: Deployed, tape: Tape, reading: Any, by_cursor: Any
+) -> None:
+    settings = played(deployed(), tape, batch_ticks=50, end=False)
+    sent(settings, 3, (CONTENT_END, encode_end(tape.rows(3))))
+    late = [encode(tape.read(3, i, 1), tape.rows(3) + i) for i in range(3000)]
+    sent(settings, 3, *((CONTENT_PACKED, content) for content in late[:100]))
+    driven = reading(settings, tape)
+    driven.until(lambda: len(driven.told.poison) == 100 and driven.live.waiting_for == {"0", "1", "2"})
+    assert driven.live.lag_messages["3"] == 0
+    snapshot = driven.part.snapshot()
+    driven.part.close()
+    driven = reading(settings, tape, snapshot, driven.told, batch_ticks=50)
+    for p in range(3):
+        sent(settings, p, (CONTENT_END, encode_end(tape.rows(p))))
+    sent(settings, 3, *((CONTENT_PACKED, content) for content in late[100:]))
+    told = driven.run()
+    assert driven.source.finished
+    assert told.result() == by_cursor(settings, tape).result()
+    assert {(p.partition, p.reason) for p in told.poison} == {(3, "ended")}
+    assert [p.content for p in told.poison] == late  # all that was there when the last partition ended
+    assert driven.live.dead_letters == {"ended": len(late) - 100}
 
 
 @pytest.mark.parametrize(("start", "skipped"), [("resume", 0), ("earliest", 0), ("0:3,1:3,2:3,3:3", 3), ("5", 5), ("time", None)])
