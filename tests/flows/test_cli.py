@@ -26,7 +26,7 @@ COMMANDS = {
         *("produce", "live", "savepoint", "restore", "rescale"),
     ),
     "run": ("trading", "signals", "book", "venue", "record"),
-    "control": ("pause", "reduce", "emergency", "resume", "exclude-partition", "change-limit"),
+    "control": ("pause", "reduce", "emergency", "resume", "exclude-partition", "log", "change-limit"),
     "servers": ("fetch", "up", "down", "status"),
     "topics": ("apply", "show"),
     "influx": ("apply", "show", "token", "downsample"),
