@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from benchmarks.gate import Gate
 from benchmarks.points import points_of
-from flows.live.deployment import Deployment, Member, asked
+from flows.live.deployment import Deployment
 from infra.local import InfluxServer, KafkaServer
 
 NAME: Final = "outages"
@@ -118,15 +118,15 @@ def outage_trial(
             say(f"InfluxDB is away: {report.influx_said}")
             while report.spool_mb < spool_mb and d.members["produce"].running:
                 time.sleep(LOOK_S)
-                report.spool_mb = round(_spool_bytes(trading) / 2**20, 2)
+                report.spool_mb = round(trading.metric("spool_bytes") / 2**20, 2)
             report.influx_away_s = round(time.monotonic() - gone, 1)
             say(f"{report.spool_mb} MiB wait in the spool after {report.influx_away_s} s")
             back = time.monotonic()
             influx.start()
             trading.until(lambda told: told["ready"], WITHIN_S)
-            while trading.running and _spool_bytes(trading) > SENT_PART * report.spool_mb * 2**20:
+            while trading.running and trading.metric("spool_bytes") > SENT_PART * report.spool_mb * 2**20:
                 if time.monotonic() - back > WITHIN_S:
-                    msg = f"the spool is not sent {WITHIN_S:.0f} s after InfluxDB is back: {_spool_bytes(trading):,.0f} bytes wait"
+                    msg = f"the spool is not sent {WITHIN_S:.0f} s after InfluxDB is back: {trading.metric('spool_bytes'):,.0f} bytes wait"
                     raise RuntimeError(msg)
                 time.sleep(LOOK_S)
             report.influx_back_s = round(time.monotonic() - back, 1)
@@ -140,7 +140,7 @@ def outage_trial(
             say(f"InfluxDB is busy: {report.busy_said}")
             full = trading.until(lambda told: bool(_said(told, "influx-spool")) or _over(told), WITHIN_S)
             report.full_said = _said(full, "influx-spool")
-            report.full_mb = round(_spool_bytes(trading) / 2**20, 2)
+            report.full_mb = round(trading.metric("spool_bytes") / 2**20, 2)
             say(f"{report.full_mb} MiB wait: {report.full_said}")
             back = time.monotonic()
             gate.busy, report.refused = False, gate.refused
@@ -172,11 +172,6 @@ def _fine(told: dict[str, Any], component: str) -> bool:
 def _said(told: dict[str, Any], component: str) -> str:
     """The reason that /ready gives which names a component; empty where it gives none."""
     return next((str(r) for r in told["reasons"] if r.startswith(component)), "") if not told["ready"] else ""
-
-
-def _spool_bytes(member: Member) -> float:
-    lines = asked(member.run, "metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("spiketape_spool_bytes"))
 
 
 def main() -> None:

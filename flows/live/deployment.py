@@ -107,6 +107,11 @@ class Member:
         msg = f"{self.name} did not come to it: {self.last_words()}"
         raise RuntimeError(msg)
 
+    def metric(self, name: str) -> float:
+        """A metric of a flow, without its prefix: the sum over its labels; 0 before it listens."""
+        lines = asked(self.run, "metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"spiketape_{name}{{"))
+
     def last_words(self) -> str:
         """The end of its log."""
         return (self.folder / f"{self.name}.log").read_text(errors="replace")[-2000:]

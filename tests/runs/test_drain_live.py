@@ -31,11 +31,12 @@ def test_without_its_broker_a_flow_that_runs_and_one_that_starts_say_so_and_end_
     """A broker that is waited for would end the process with another code, after `kafka.outage_s`."""
     tape, broker = tapes(60_000, 11), own_kafka()
     d = deployed(tape.path, broker=broker, epoch_s=0.3, settings=("kafka.outage_s=100",))
-    d.add_producer(4.0).start()
+    producing = d.add_producer(4.0)
+    producing.start()
     d.await_instruments(PATIENCE_S)
     trading = d.add("trading", *d.flow("trading", "trading"))
     trading.start()
-    trading.until(lambda told: told["ready"] and told["done_slice"] is not None)
+    trading.until(lambda told: told["ready"] and told["done_slice"] is not None and trading.metric("epochs_total") > 2)
 
     broker.kill()
     trading.until(lambda told: "kafka-sink" in failing(told))
@@ -54,6 +55,8 @@ def test_without_its_broker_a_flow_that_runs_and_one_that_starts_say_so_and_end_
 
     broker.start()
     trading.start()
+    producing.end(signal.SIGKILL)
+    d.add_producer(None).start()  # the rest of the tape at once
     d.wait(PATIENCE_S)
     assert trading.answer()["resumed"]
     assert trading.answer()["output_hash"] == run_once(tape).run["output_hash"]

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.points import points_of
-from flows.live.deployment import Deployment, Member, asked
+from flows.live.deployment import Deployment, Member
 from operators.sources.tape import Tape
 from tests.servers import Kafka
 
 WITHIN_S = 300.0
 AHEAD = 60
 """Slices that are decided after the savepoint."""
-
-
-def metric(member: Member, name: str) -> float:
-    """The sum of a metric over its labels."""
-    lines = asked(member.run, "metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"spiketape_{name}{{"))
 
 
 def commits(run: Path) -> int:
@@ -54,7 +48,7 @@ def test_a_flow_put_back_to_a_savepoint_behind_its_topics_lake_and_spool_doubles
     point = d.call("savepoint", str(trading.run), "--out", str(d.folder / "points"))["savepoint"]
     influx.kill()  # what follows waits in the spool
     assert goes_on(trading, AHEAD) > saved_at
-    trading.until(lambda _: metric(trading, "spool_bytes") > 0, WITHIN_S)
+    trading.until(lambda _: trading.metric("spool_bytes") > 0, WITHIN_S)
     trading.end(signal.SIGKILL)
     assert commits(trading.run) > commits(Path(point, "run")) > 0
 
@@ -62,7 +56,7 @@ def test_a_flow_put_back_to_a_savepoint_behind_its_topics_lake_and_spool_doubles
     trading.start()
     influx.start()
     goes_on(trading, AHEAD)
-    assert metric(trading, "duplicates_total") > 0, "nothing was said again: the topics were not ahead of the state"
+    assert trading.metric("duplicates_total") > 0, "nothing was said again: the topics were not ahead of the state"
     trading.end(signal.SIGKILL)
 
     elsewhere = d.add("trading", *d.flow("trading", "elsewhere"), "--sink", "kafka,influx,lake")
