@@ -25,6 +25,8 @@ from schemas.settings import Settings, load_settings
 DRAINED: Final = 128 + signal.SIGTERM
 POLL_S: Final = 0.1
 LONGEST_DRAIN_S: Final = 120.0
+EPOCHS_TO_A_STATE: Final = 2
+"""An epoch is counted where its snapshots are asked for: when the second is, those of the first are stored."""
 
 
 def asked(run: Path, path: str) -> tuple[int, str]:
@@ -94,6 +96,12 @@ class Member:
         """Waits until it has begun or ended."""
         until = time.monotonic() + within_s
         while self.running and not self.begun() and time.monotonic() < until:
+            time.sleep(POLL_S)
+
+    def await_state(self, within_s: float = LONGEST_DRAIN_S) -> None:
+        """Waits until it has completed an epoch, after which there is a state to be moved, or has ended. None comes without its broker."""
+        until = time.monotonic() + within_s
+        while self.running and self.metric("epochs_total") < EPOCHS_TO_A_STATE and time.monotonic() < until:
             time.sleep(POLL_S)
 
     def until(self, there: Callable[[dict[str, Any]], bool], within_s: float = LONGEST_DRAIN_S) -> dict[str, Any]:
@@ -234,7 +242,7 @@ class Deployment:
         old = {name: m for name, m in self.members.items() if name.startswith("signals")}
         for member in old.values():
             member.await_begin()
-        time.sleep(2 * self.epoch_s)  # so that each has a state to be moved
+            member.await_state()
         for member in old.values():
             if member.running:
                 member.end(signal.SIGTERM)
