@@ -234,7 +234,8 @@ class _Attempt:
                 recovery_config=recovery,
             )
         if self._holder.lake is not None:
-            self._holder.lake.finish()
+            with quiet_engine(self._folder):  # deltalake panics beside its error where the disk is full
+                self._holder.lake.finish()
         if self._points is not None:
             self._points.settle()
         spent = {"wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}

@@ -138,15 +138,16 @@ def test_a_step_of_the_store_that_the_flow_does_not_have_is_refused(cli: Cli, ta
 def test_an_older_state_is_refused_without_a_migration_and_taken_with_one(
     cli: Cli, tapes: Callable[..., Tape], drained: Path, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(QualityStage, "version", QualityStage.version + 1)
-    cli(*options(tapes, drained)).told(5, "gate", "has no migration from 1", "--fresh")
+    written = QualityStage.version
+    monkeypatch.setattr(QualityStage, "version", written + 1)
+    cli(*options(tapes, drained)).told(5, "gate", f"has no migration from {written}", "--fresh")
     brought_up = []
 
     def migration(state: dict[str, Any]) -> dict[str, Any]:
         brought_up.append(1)
         return state
 
-    monkeypatch.setattr(QualityStage, "migrations", {QualityStage.version - 1: migration})
+    monkeypatch.setattr(QualityStage, "migrations", {written: migration})
     ended = cli(*options(tapes, drained))
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["output_hash"] == undisturbed.run["output_hash"]
