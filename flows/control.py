@@ -34,7 +34,7 @@ from schemas.control import (
     partition_of,
     sign,
 )
-from schemas.durable import force
+from schemas.durable import write_whole
 from schemas.errors import BrokerError, RefusedError, SpiketapeError, UsageError
 from schemas.instruments import InstrumentList
 from schemas.messages import ControlMessage
@@ -122,12 +122,10 @@ def write_log(settings: Settings, out: Path, overwrite: bool = False) -> int:
     kafka = _patient(settings).kafka
     lines: list[bytes] = waited(kafka, Live(), Drain(), lambda: audit_lines(settings))
     log = ControlLog.of_lines(lines, f"topic {kafka.topic(AUDIT)}")
-    part = out.with_name(f"{out.name}.part")
+    content = b"".join(audit_line(Accepted(m.effective_slice or 0, m)) + b"\n" for m in log.messages)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"".join(audit_line(Accepted(m.effective_slice or 0, m)) + b"\n" for m in log.messages))
-        force(part)
-        part.replace(out)
+        write_whole(out, content)
     except OSError as e:
         msg = f"--out {out}: cannot be written: {e.strerror}"
         raise UsageError(msg) from e

@@ -15,8 +15,7 @@ from typing import Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from operators.sinks.runfolder import PART
-from schemas.durable import force
+from schemas.durable import PART, force
 from schemas.errors import SavepointError
 
 LOG: Final = "_delta_log"

@@ -31,8 +31,9 @@ from flows.folder_copy import synced
 from flows.partitions import listed
 from flows.recovery_store import Store, StoredState, read_store, write_store
 from operators.sinks.delta import failure
-from operators.sinks.runfolder import PART, RunFolder, read_json, write_json
+from operators.sinks.runfolder import RunFolder, read_json, write_json
 from operators.sources.kafka.position import merged, partitions_in, split
+from schemas.durable import PART
 from schemas.errors import RefusedError, SavepointError, StateMismatchError, UsageError
 
 MOST_PARTITIONS: Final = 1 << 16

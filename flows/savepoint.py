@@ -26,7 +26,8 @@ from typing import Any, Final
 from flows.folder_copy import FileSum, copy_folder, copy_lake, sums_of, synced
 from flows.recovery_store import copy_store, read_store
 from operators.sinks.delta import failure
-from operators.sinks.runfolder import PART, RunFolder, code_version, read_json, write_json
+from operators.sinks.runfolder import RunFolder, code_version, read_json, write_json
+from schemas.durable import PART
 from schemas.errors import LakeError, RefusedError, SavepointError, UsageError
 
 MANIFEST: Final = "manifest.json"

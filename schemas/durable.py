@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+PART: Final = ".part"
+"""How a name ends as long as what it names is not complete."""
 
 
 def force(path: Path) -> None:
@@ -16,13 +21,18 @@ def force(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, and to the disk. Raises OSError."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Writes a file whole or not at all, and to the disk. Raises OSError, and leaves nothing incomplete then."""
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     force(path.parent)
 
 

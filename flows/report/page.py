@@ -10,6 +10,7 @@ from flows.report.html import Page
 from flows.report.sections import SECTIONS
 from operators.sinks import RunFolder
 from operators.sources.tape import Tape
+from schemas.durable import write_whole
 
 
 def write_report(folder: RunFolder, tape: Tape, variants: bool = True) -> Path:
@@ -23,7 +24,5 @@ def write_report(folder: RunFolder, tape: Tape, variants: bool = True) -> Path:
     page.top(*glance.glance(found))
     for anchor, title, write in SECTIONS:
         page.section(anchor, title, *write(found, page))
-    part = folder.report_html.with_name(folder.report_html.name + ".part")
-    part.write_text(page.html(), encoding="utf-8")
-    part.replace(folder.report_html)
+    write_whole(folder.report_html, page.html().encode())
     return folder.report_html

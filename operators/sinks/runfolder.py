@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import schemas
 from operators.sinks.delta import failure
+from schemas.durable import PART, write_whole
 from schemas.errors import LakeError, RefusedError
 
 DELETED: Final = (
@@ -38,7 +39,6 @@ DELETED: Final = (
     "identity.json",
 )
 """What a run may hold, in the order in which it is deleted: cut short anywhere, the rest is no run that is gone on with."""
-PART: Final = ".part"
 SOURCES: Final = ("schemas", "operators", "flows")
 
 
@@ -194,17 +194,10 @@ class RunFolder:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON file whole or not at all, and to the disk. Raises LakeError."""
-    part = path.with_name(path.name + PART)
+    content = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        with part.open("w", encoding="utf-8") as f:
-            json.dump(value, f, indent=1, ensure_ascii=False, allow_nan=False)
-            f.write("\n")
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
+        write_whole(path, content.encode())
     except OSError as e:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise failure(path, "written", e) from e
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
 from operators.spiking.model import HEAD_WIDTH, HEADS, HIDDEN, INPUTS, READ_MAX, SHARES_E2, WEIGHT_MAX, TickNetwork
+from schemas.durable import write_whole
 from schemas.errors import ModelError
 
 FORMAT: Final = 1
@@ -84,17 +85,14 @@ def load_model(path: Path | None = None) -> TickNetwork:
 
 
 def save_model(model: TickNetwork, path: Path) -> TickNetwork:
-    """Writes a model file (whole or not at all, its folder too) and returns the model as it reads back, with its digest and manifest.
+    """Writes a model file (whole or not at all, and to the disk) and returns the model as it reads back, with its digest and manifest.
 
     Raises ModelError where it cannot be written.
     """
     raw = encode_model(model)
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(raw)
-        partial.replace(path)
+        write_whole(path, raw)
     except OSError as e:
-        partial.unlink(missing_ok=True)
         msg = f"model file {path} cannot be written: {e.strerror}"
         raise ModelError(msg) from e
     return decode_model(raw, str(path))

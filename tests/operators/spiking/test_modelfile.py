@@ -73,3 +73,10 @@ def test_the_default_model_is_small():
     assert DEFAULT_MODEL.stat().st_size < 300_000
     assert len(model.manifest["tape_hash"]) == 64
     assert model.manifest["metrics"]["calibration_error"] < 0.03
+
+
+def test_a_model_that_cannot_be_written_is_named_and_leaves_nothing(network, tmp_path):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(ModelError, match="m cannot be written: Is a directory"):
+        save_model(network, tmp_path / "m")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
