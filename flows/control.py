@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from operators.sources.kafka import published
 from operators.sources.kafka.audit import Exclusion, audit_lines, exclusions
 from operators.sources.kafka.client import admin, bounds, check_partitions, consumer, partition_count, waited
 from operators.sources.kafka.tail import Tail, tails
-from operators.timeline.broker import Reports, explained, lacking, made, said
+from operators.timeline.broker import Reports, explained, put, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.control import (
@@ -203,29 +203,12 @@ def _check_topic(settings: Settings) -> None:
 def _produce(settings: Settings, name: str, partition: int, key: bytes | None, content: bytes, header: tuple[str, str]) -> None:
     """One message into a topic (its name without prefix), confirmed. BrokerError where the broker does not take it."""
     kafka = settings.kafka
-    failures: list[KafkaError] = []
-    reports = Reports()
-    exact: dict[str, Any] = {
-        "enable.idempotence": True,
-        "client.id": f"{settings.deployment}.control",
-        "message.timeout.ms": round(kafka.answer_timeout_s * 1000),
-        "error_cb": reports,
-    }
-    producer: Producer = made(lambda: Producer(kafka.client(exact, {"log_level": 0})))
-    producer.produce(
-        kafka.topic(name),
-        content,
-        key,
-        partition,
-        headers=[(header[0], header[1].encode())],
-        on_delivery=lambda error, _message: failures.append(error) if error is not None else None,
-    )
-    left = producer.flush(kafka.answer_timeout_s)
-    if left or failures:
-        failure = failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT, f"no answer within {kafka.answer_timeout_s:g} s")
-        why = said(lacking(reports.reason(producer, KafkaException(failure)), "WRITE", kafka.topic(name)))
-        msg = f"the message for topic {kafka.topic(name)} was not taken by the broker at {kafka.bootstrap_servers}: {why}"
-        raise BrokerError(msg)
+    topic = kafka.topic(name)
+    try:
+        put(kafka, f"{settings.deployment}.control", topic, partition, key, content, [(header[0], header[1].encode())])
+    except KafkaException as e:
+        msg = f"the message for topic {topic} was not taken by the broker at {kafka.bootstrap_servers}: {said(e)}"
+        raise BrokerError(msg) from e
 
 
 def _answer(audit: Consumer, message: ControlMessage, until_s: float) -> Accepted | Refused | None:

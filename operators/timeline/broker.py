@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from operators.timeline.live import Live
 from schemas.errors import BrokerError
@@ -108,6 +108,37 @@ def explained(reports: Reports, client: Any) -> Iterator[None]:
         yield
     except KafkaException as e:
         raise reports.reason(client, e) from e
+
+
+def put(
+    kafka: KafkaSettings,
+    who: str,
+    topic: str,
+    partition: int,
+    key: bytes | None,
+    value: bytes,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> None:
+    """Puts one message into a topic (its full name) and returns when the broker has confirmed it. `who`: for the broker's logs.
+
+    Raises KafkaException, with its reason, where it is not confirmed within `kafka.answer_timeout_s`: it may be there all the same.
+    BrokerError where librdkafka refuses a setting.
+    """
+    failures: list[KafkaError] = []
+    reports = Reports()
+    exact: dict[str, Any] = {
+        "enable.idempotence": True,
+        "client.id": who,
+        "message.timeout.ms": round(kafka.answer_timeout_s * 1000),
+        "message.max.bytes": kafka.max_message_bytes,
+        "error_cb": reports,
+    }
+    producer: Producer = made(lambda: Producer(kafka.client(exact, {"log_level": 0})))
+    producer.produce(topic, value, key, partition, lambda e, _: None if e is None else failures.append(e), headers=list(headers))
+    left = producer.flush(kafka.answer_timeout_s)
+    if left or failures:
+        failure = failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT, f"no answer within {kafka.answer_timeout_s:g} s")
+        raise lacking(reports.reason(producer, KafkaException(failure)), "WRITE", topic)
 
 
 class Outage:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end
-from operators.timeline.broker import Reports, explained
+from operators.sources.kafka.client import own_messages
 from schemas.control import Accepted, ControlRefusedError, judged_in, partition_of
 from schemas.settings import Settings
 from schemas.topics import AUDIT
@@ -23,13 +20,13 @@ class Exclusion:
 
 def audit_lines(settings: Settings) -> list[bytes]:
     """Every line of the deployment that is committed to the topic, in its order. KafkaException where the broker does not answer."""
-    return [m.value() or b"" for m in _told(settings)]
+    return [m.value() or b"" for m in own_messages(settings, AUDIT)]
 
 
 def exclusions(settings: Settings) -> dict[int, Exclusion]:
     """By partition the first accepted message that leaves it out. KafkaException where the broker does not answer."""
     found: dict[int, Exclusion] = {}
-    for m in _told(settings):
+    for m in own_messages(settings, AUDIT):
         try:
             judged = judged_in(m.value() or b"")
             if isinstance(judged, Accepted) and judged.message.kind == "exclude_partition":
@@ -37,18 +34,3 @@ def exclusions(settings: Settings) -> dict[int, Exclusion]:
         except (ValueError, ControlRefusedError):
             continue
     return found
-
-
-def _told(settings: Settings) -> Iterator[Any]:
-    """The messages of the deployment: another one may write to the same topic."""
-    kafka = settings.kafka
-    topic = kafka.topic(AUDIT)
-    reports = Reports()
-    client = consumer(kafka, f"{settings.deployment}.{AUDIT}", reports)
-    try:
-        with explained(reports, client):
-            check_partitions(topic, partition_count(client, topic, kafka.answer_timeout_s), 1)
-            own = settings.deployment.encode()
-            yield from (m for m in to_the_end(client, topic, 0, kafka.answer_timeout_s) if m.key() == own)
-    finally:
-        client.close()

@@ -11,10 +11,11 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operators.timeline.broker import Outage, lacking, made, rights_named
+from operators.timeline.broker import Outage, Reports, explained, lacking, made, rights_named
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import TopicError
+from schemas.settings import Settings
 from schemas.settings.sections import KafkaSettings
 
 COMPONENT: Final = "kafka"
@@ -139,6 +140,26 @@ def to_the_end(client: Consumer, topic: str, partition: int, timeout_s: float) -
             return
         else:
             raise lacking(m.error(), "READ", topic)
+
+
+def own_messages(settings: Settings, name: str, count_timeout_s: float | None = None) -> Iterator[Any]:
+    """The deployment's own messages (its name is their key) in a topic with one partition, from the first to what is its end now.
+
+    Another deployment may write to the same topic. `name`: without prefix; `count_timeout_s`: how long the broker has to say how many
+    partitions there are, by default `kafka.answer_timeout_s`. TopicError where the topic is missing or has more, KafkaException, with its
+    reason, where the broker does not answer.
+    """
+    kafka = settings.kafka
+    topic = kafka.topic(name)
+    own = settings.deployment.encode()
+    reports = Reports()
+    client = consumer(kafka, f"{settings.deployment}.{name}", reports)
+    try:
+        with explained(reports, client):
+            check_partitions(topic, partition_count(client, topic, count_timeout_s or kafka.answer_timeout_s), 1)
+            yield from (m for m in to_the_end(client, topic, 0, kafka.answer_timeout_s) if m.key() == own)
+    finally:
+        client.close()
 
 
 def outage_of(kafka: KafkaSettings, live: Live) -> Outage:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from operators.sources.kafka.client import check_partitions, consumer, partition_count, to_the_end, waited
-from operators.timeline.broker import Reports, explained, lacking, made, said
+from operators.sources.kafka.client import own_messages, waited
+from operators.timeline.broker import put, said
 from operators.timeline.control import Drain
 from operators.timeline.live import Live
 from schemas.errors import BrokerError, RefusedError, TopicError
@@ -91,18 +91,9 @@ def _check_same(settings: Settings, there: DeploymentList, mine: DeploymentList)
 
 def _read(settings: Settings) -> DeploymentList | None:
     """The last message of the deployment. KafkaException where the broker does not answer."""
-    kafka = settings.kafka
-    topic = kafka.topic(INSTRUMENTS)
-    timeout_s = min(2.0, kafka.answer_timeout_s)
-    reports = Reports()
-    client = consumer(kafka, f"{settings.deployment}.{INSTRUMENTS}", reports)
-    try:
-        with explained(reports, client):
-            check_partitions(topic, partition_count(client, topic, timeout_s), 1)
-            key = settings.deployment.encode()
-            value = next((m.value() for m in reversed(list(to_the_end(client, topic, 0, kafka.answer_timeout_s))) if m.key() == key), None)
-    finally:
-        client.close()
+    topic, value = settings.kafka.topic(INSTRUMENTS), None
+    for m in own_messages(settings, INSTRUMENTS, min(2.0, settings.kafka.answer_timeout_s)):
+        value = m.value()
     if value is None:
         return None
     try:
@@ -113,33 +104,9 @@ def _read(settings: Settings) -> DeploymentList | None:
 
 
 def _write(settings: Settings, value: bytes) -> None:
-    kafka = settings.kafka
-    own = {
-        "client.id": f"{settings.deployment}.{INSTRUMENTS}",
-        "enable.idempotence": True,
-        "message.max.bytes": kafka.max_message_bytes,
-    }
-    producer: Producer = made(lambda: Producer(kafka.client(own, {"log_level": 0})))
-    failures: list[KafkaError] = []
+    topic = settings.kafka.topic(INSTRUMENTS)
     try:
-        producer.produce(
-            kafka.topic(INSTRUMENTS),
-            value,
-            key=settings.deployment,
-            partition=0,
-            on_delivery=lambda e, _m: failures.append(e) if e is not None else None,
-        )
-        left = producer.flush(kafka.answer_timeout_s)
+        put(settings.kafka, f"{settings.deployment}.{INSTRUMENTS}", topic, 0, settings.deployment.encode(), value)
     except KafkaException as e:
-        msg = f"the instruments of {settings.deployment!r} cannot be written to {kafka.topic(INSTRUMENTS)}: {said(e)}"
+        msg = f"the instruments of {settings.deployment!r} were not written to {topic}: {said(e)}; run the same command again"
         raise BrokerError(msg) from e
-    if failures or left:
-        why = (
-            said(lacking(failures[0], "WRITE", kafka.topic(INSTRUMENTS)))
-            if failures
-            else f"not confirmed within {kafka.answer_timeout_s:g} s"
-        )
-        msg = (
-            f"the instruments of {settings.deployment!r} were not written to {kafka.topic(INSTRUMENTS)}: {why}; run the same command again"
-        )
-        raise BrokerError(msg)
