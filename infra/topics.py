@@ -32,7 +32,7 @@ from confluent_kafka.admin import ConfigResource as Resource  # type: ignore[att
 from confluent_kafka.admin import NewTopic as New  # type: ignore[attr-defined]
 from confluent_kafka.admin import ResourceType as Kind  # type: ignore[attr-defined]
 
-from operators.timeline.broker import Reports, lacking, made, said
+from operators.timeline.broker import Reports, check_visible, lacking, made
 from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
 from schemas.settings.sections import KafkaSettings
@@ -194,7 +194,8 @@ class _Broker:
     def found(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
         """Each topic as it is."""
         there = self._asked("list the topics", lambda: self._admin.list_topics(timeout=self._timeout_s).topics)
-        self._refuse_hidden([t.name for t in topics if t.name not in there])
+        for name in (t.name for t in topics if t.name not in there):
+            self._asked(f"list topic {name}", partial(check_visible, self._admin, name, "DESCRIBE", self._timeout_s), "DESCRIBE", name)
         known = [t for t in topics if t.name in there]
         resources = [Resource(Kind.TOPIC, t.name) for t in known]
         configured: dict[str, dict[str, str]] = {}
@@ -211,14 +212,6 @@ class _Broker:
             else Found(t, 0, 0, {})
             for t in topics
         )
-
-    def _refuse_hidden(self, names: list[str]) -> None:
-        """Raises BrokerError where one of these topics is not missing: a list of all topics leaves out those that one may not see."""
-        for name in names:
-            about = self._asked(f"list topic {name}", partial(self._admin.list_topics, name, timeout=self._timeout_s)).topics.get(name)
-            if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                why = said(lacking(about.error, "DESCRIBE", name))
-                raise BrokerError(f"the broker at {self._kafka.bootstrap_servers} did not list topic {name}: {why}")
 
     def seen(self, topics: tuple[Topic, ...]) -> tuple[Found, ...]:
         """Topics that were just made, by whomever, as soon as the broker tells clients of all of them."""

@@ -72,6 +72,16 @@ def rights_named(right: str, topic: str) -> Iterator[None]:
         raise lacking(e, right, topic) from e
 
 
+def check_visible(client: Any, topic: str, right: str, timeout_s: float) -> None:
+    """KafkaException, which names the right, where the broker forbids to see a topic (its full name).
+
+    For a topic that does not stand in a list of all: it may be missing, or left out of that list because one may not see it.
+    """
+    about = client.list_topics(topic, timeout=timeout_s).topics.get(topic)
+    if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise lacking(about.error, right, topic)
+
+
 class Reports:
     """What a client told by itself while it could not connect. The answer to a question is then a mere "transport failure".
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from operators.timeline.broker import Outage, lacking, made, rights_named
+from operators.timeline.broker import Outage, check_visible, lacking, made, rights_named
 from operators.timeline.live import Live
 from schemas.errors import RefusedError
 from schemas.settings import Settings
@@ -117,7 +117,8 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
         there = producer.list_topics(timeout=settings.kafka.answer_timeout_s).topics
         names = {t: settings.kafka.topic(t) for t in topics | {TOKENS}}
         found = {t: len(there[name].partitions) if name in there else 0 for t, name in names.items()}
-        _refuse_hidden(producer, [names[t] for t, partitions in found.items() if not partitions], settings.kafka.answer_timeout_s)
+        for name in (names[t] for t, partitions in found.items() if not partitions):
+            check_visible(producer, name, "WRITE", settings.kafka.answer_timeout_s)
         if all(found.values()) or attempt == MISSING_ATTEMPTS - 1:
             break
         time.sleep(MISSING_PAUSE_S)
@@ -127,14 +128,6 @@ def check_topics(producer: Producer, settings: Settings, topics: frozenset[str])
             state = f"has {partitions} partitions, the settings say {wanted}" if partitions else "is not there"
             msg = f"topic {settings.kafka.topic(topic)} {state}; run spiketape topics apply with these settings, then start again"
             raise RefusedError(msg)
-
-
-def _refuse_hidden(producer: Producer, names: list[str], timeout_s: float) -> None:
-    """Raises KafkaException where one of these topics is not missing: a list of all topics leaves out those that one may not see."""
-    for name in names:
-        about: Any = producer.list_topics(name, timeout=timeout_s).topics.get(name)
-        if about is not None and about.error is not None and about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise lacking(about.error, "WRITE", name)
 
 
 def outage_of(kafka: KafkaSettings, live: Live) -> Outage:
