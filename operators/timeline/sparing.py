@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from operators.timeline.live import Live
+from schemas.poison import Poison
 
 EVERY_S: Final = 60.0
 
@@ -54,3 +55,15 @@ class Sparing:
     def _tell(self, kind: _Kind) -> None:
         self._live.tell(self._level, self._event, **kind.common, count=kind.waiting, **kind.last)
         kind.next_s, kind.waiting = self._live.now_s() + EVERY_S, 0
+
+
+class SparingPoison(Sparing):
+    """Messages that cannot be decoded, by topic, partition and reason."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(live, "warning", "poison")
+
+    def add(self, poison: Poison) -> None:
+        """One more."""
+        where = {"topic": poison.topic, "partition": poison.partition, "reason": poison.reason}
+        self.note(where, offset=poison.offset, detail=poison.detail)

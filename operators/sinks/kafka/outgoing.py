@@ -27,7 +27,7 @@ import numpy as np
 from operators.sinks.kafka.token import Token
 from operators.sinks.ledger import new_part
 from operators.timeline.live import Live
-from operators.timeline.sparing import Sparing
+from operators.timeline.sparing import Sparing, SparingPoison
 from schemas.control import Accepted, Refused, audit_line
 from schemas.errors import BrokerError, StateMismatchError
 from schemas.instruments import InstrumentList
@@ -79,7 +79,7 @@ class Outgoing:
         self._json = RowJson(settings.deployment, instruments)
         self._live = live
         self._partitions: dict[tuple[str, str], int] = {}
-        self._poisoned = Sparing(live, "warning", "poison")
+        self._poisoned = SparingPoison(live)
         self._dead = Sparing(live, "warning", "dead letters")
 
     def take(self, items: Iterable[Item]) -> list[Record]:
@@ -204,8 +204,7 @@ class Outgoing:
             self._live.duplicates += 1
             return []
         self.token.poison[place] = poison.offset + 1
-        where = {"topic": poison.topic, "partition": poison.partition, "reason": poison.reason}
-        self._poisoned.note(where, offset=poison.offset, detail=poison.detail)
+        self._poisoned.add(poison)
         value = poison.json()
         if len(value) > self._limit:
             room = (self._limit - (len(value) - len(poison.content) * 4 // 3)) * 3 // 4 - 256

@@ -10,7 +10,7 @@ from operators.sources.kafka.feed import Taken, TickFeed
 from operators.sources.kafka.stream import Keyed, Message, State, keyed
 from operators.sources.kafka.ticks import carried_by
 from operators.timeline.live import Live
-from operators.timeline.sparing import Sparing
+from operators.timeline.sparing import SparingPoison
 from schemas.errors import TapeError
 from schemas.instruments import InstrumentList
 from schemas.recorded import ALWAYS_NS, NEVER_NS, RecordedTicks
@@ -34,7 +34,7 @@ class RecordingStream:
         self._name = settings.kafka.topic(TICKS)
         self._slice_ns = settings.slice_ns
         self._live = live
-        self._poisoned = Sparing(live, "warning", "poison")
+        self._poisoned = SparingPoison(live)
         self._on_rows = on_rows
         self._rows = 0
         self._feeds = {p: TickFeed(TICKS, settings.time_guard, carried_by(instruments, settings, p)) for p in self.partitions}
@@ -109,8 +109,7 @@ class RecordingStream:
         self._live.duplicates += taken.duplicates
         for poison in taken.poison:
             self._live.dead_letter(poison.reason)
-            where = {"topic": poison.topic, "partition": poison.partition, "reason": poison.reason}
-            self._poisoned.note(where, offset=poison.offset, detail=poison.detail)
+            self._poisoned.add(poison)
         smallest = min(self._reached.values())
         if told is not None:
             self._live.mark(partition, told // self._slice_ns)
