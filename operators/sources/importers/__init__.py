@@ -6,6 +6,7 @@ import report with file, line and reason, and the import goes on.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 from collections.abc import Sequence
 from datetime import date
@@ -95,15 +96,16 @@ def import_sources(
 
 def _sorted_by_format(files: Sequence[Path], wanted: str, report: ImportReport) -> dict[str, list[Path]]:
     by_format: dict[str, list[Path]] = {}
-    of_size: dict[tuple[str, int], list[bytes]] = {}
+    of_size: dict[tuple[str, int], list[Path]] = {}
     for path in files:
         wrong = corruption(path)
         told = format_of(path) if wanted == AUTO else wanted
         if wrong is None and told in _NAMELESS:
             same = of_size.setdefault((told, path.stat().st_size), [])
-            digest = _sha256(path)
-            wrong = "a repeat: a file of the same bytes is imported" if digest in same else None
-            same.append(digest)
+            if any(filecmp.cmp(path, other, shallow=False) for other in same):
+                wrong = "a repeat: a file of the same bytes is imported"
+            else:
+                same.append(path)
         if wrong is not None or told is None:
             report.read(1)
             report.refuse(str(path), 0, wrong or "the file is of no known format, or empty", "")
@@ -126,9 +128,6 @@ def _instrument_list(instruments: list[Instrument], days: list[date], span: list
 def _origin(path: Path, sources: Sequence[Path]) -> dict[str, str | int]:
     """A source file's name below the folder that was given, its bytes and SHA-256: no path of this machine gets onto a tape."""
     root = next((s for s in sources if s.is_dir() and path.is_relative_to(s)), path.parent)
-    return {"file": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": _sha256(path).hex()}
-
-
-def _sha256(path: Path) -> bytes:
     with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").digest()
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return {"file": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": digest}
