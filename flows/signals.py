@@ -153,7 +153,7 @@ def wire(process: Process, options: Options) -> Wired:
     ticks = KafkaSource(
         "ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start.noted_in(process.folder.path)
     )
-    sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live, drain=process.drain, lasting=True)
+    sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live, drain=process.drain)
     flow = flow_over(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
     return Wired(flow, steps(KafkaSink.version, bool(owned.leaders)), lambda: ticks.finished, farewell=sink.finish)
 

@@ -77,7 +77,7 @@ def wire(process: Process, options: Options) -> Wired:
     gated = gate_apart("gate", sound.trues, None, places, {}, settings.partitions, gate_of, meters)
     live.awaited = lambda: awaited(logics[VENUE_KEY].state) if logics else None
     reports = op.map("noted", venue("venue", gated, read.trues, venue_of, credit, meters, logics), noted)
-    sink = KafkaSink(settings, instruments, "venue", live=live, drain=drain, turns_at_once=True, lasting=True)
+    sink = KafkaSink(settings, instruments, "venue", live=live, drain=drain, turns_at_once=True)
     op.output("kafka", op.merge("everything", reports, read.falses), sink)
     steps = {
         f"{NAME}.topics": JoinedSource.version,

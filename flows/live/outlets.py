@@ -75,7 +75,6 @@ class Outlets:
             refusals=refusals,
             drain=process.drain,
             turns_at_once=turns_at_once,
-            lasting=True,
         )
         self.farewell = self._kafka_sink.finish
         self._rows_sink = RowsSink(lambda: Ledger(instruments.symbols, scales), lake_of if LAKE in chosen else None, self._rows)

@@ -45,12 +45,12 @@ def written(kafka: Kafka, tapes: Callable[..., Any]) -> Settings:
     for rows in said[:NEW_PART_AFTER]:
         first.write_batch([rows])
     first.snapshot()
-    first.close()
+    first.end()
     second = sink.build_part("sink", "main", None)
     for rows in said:
         second.write_batch([rows])
     second.snapshot()
-    second.close()
+    second.end()
     return settings
 
 

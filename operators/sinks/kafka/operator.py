@@ -41,7 +41,8 @@ _PARTITION: Final = re.compile(r"(?:p|.*/)([0-9]+)")
 class KafkaPart(StatefulSinkPartition[Item, bytes]):
     """One part. An epoch is complete only after `snapshot` has returned, and `snapshot` has committed everything before.
 
-    So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token.
+    So Kafka is never behind the recovery store; where it is ahead, what comes again is left out by the token. A part outlives its flow:
+    `finish` still writes after Bytewax has closed it.
     """
 
     def __init__(
@@ -53,7 +54,6 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         refusals: Refusals | None,
         *,
         turns_at_once: bool = False,
-        lasting: bool = False,
     ) -> None:
         self._transactions = transactions
         self._outgoing = outgoing
@@ -62,7 +62,6 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         self._writes = live.write_s(name)
         self._refusals = refusals
         self._turns_at_once = turns_at_once
-        self._lasting = lasting
 
     def write_batch(self, values: list[Item]) -> None:
         began_s = time.monotonic()
@@ -83,19 +82,15 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         self._live.tell("debug", "committed", id=self._name, slice=min(reached.values(), default=None))
         return sealed(state_of(self._outgoing.token))
 
-    def close(self) -> None:
-        """Ends the thread; the last snapshot has committed what counts. Never raises: Bytewax calls it while an error is on its way.
-
-        A lasting part lives on until `finish`.
-        """
-        if not self._lasting:
-            self._transactions.end()
-
     def finish(self, how: str) -> None:
         """After the flow: commits what was refused since its last item, tells the audit how the process has ended, and ends the thread."""
         self._tell_refused()
         self._outgoing.tell_letters(last=True)
         _tell_audit(self._transactions, self._outgoing, self._live, how, self._name)
+        self.end()
+
+    def end(self) -> None:
+        """Ends the thread; what no snapshot has committed is not written by this process any more."""
         self._transactions.end()
 
     def _tell_refused(self) -> None:
@@ -110,8 +105,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
     `partitions`: the tick partitions of a `signals` process, whose parts they are; the other sinks have one part. `tables`: those whose
     rows are written; by default a sink of signals writes signals and dead letters, one of rows all tables (a book beside `signals`
     processes is given ACCOUNT_TABLES), one of the venue none. `refusals`: points that another sink could not place; they go to the dead
-    letters with the next write, and those that come after the last one in `finish`. `lasting`: `finish` is called after the flow, and
-    tells the audit how it has ended; with `refusals` it must be.
+    letters with the next write, and those that come after the last one in `finish`, which follows after the flow.
 
     `drain`: of the process; asked while the broker is away, what waits for the broker raises DrainedError. `turns_at_once`: whether another
     process waits for each turn of the book or the venue; it is committed at once then, with all that was written before it.
@@ -132,7 +126,6 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         refusals: Refusals | None = None,
         drain: Drain | None = None,
         turns_at_once: bool = False,
-        lasting: bool = False,
     ) -> None:
         by_default = {"signals": SYMBOL_TABLES, "rows": frozenset(TOPIC_OF_TABLE), "venue": frozenset[str]()}[sink]
         self._settings = settings
@@ -145,7 +138,6 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         self._turns_at_once = turns_at_once
         self._identity = identity_of(settings, instruments)
         self._refusals = refusals
-        self._lasting = lasting or refusals is not None
         self._parts: list[KafkaPart] = []
         self._begun: dict[str, Transactions] = {}
         if (sink == "signals") != bool(self._partitions):
@@ -191,7 +183,7 @@ class KafkaSink(FixedPartitionedSink[Item, bytes]):
         except BaseException:
             transactions.end()
             raise
-        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, turns_at_once=self._turns_at_once, lasting=self._lasting)
+        part = KafkaPart(transactions, outgoing, self._live, name, self._refusals, turns_at_once=self._turns_at_once)
         self._parts.append(part)
         return part
 

@@ -140,7 +140,7 @@ def topics_of() -> type[Topics]:
 
 @pytest.fixture
 def open_part(instruments: InstrumentList) -> Iterator[Callable[..., KafkaPart]]:
-    """Opens parts of a sink; they are closed in the end."""
+    """Opens parts of a sink; their threads are ended in the end."""
     parts: list[KafkaPart] = []
 
     def opened(settings: Settings, sink: Any = "rows", part: str = "main", resume: bytes | None = None, **options: Any) -> KafkaPart:
@@ -150,4 +150,4 @@ def open_part(instruments: InstrumentList) -> Iterator[Callable[..., KafkaPart]]
 
     yield opened
     for part in parts:
-        part.close()
+        part.end()

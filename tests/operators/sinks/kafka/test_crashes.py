@@ -207,7 +207,7 @@ def test_asked_to_end_while_the_broker_is_away_a_part_waits_no_longer_and_loses_
     with pytest.raises(DrainedError, match=r"rows\.main: asked to end while the broker is away") as told:
         part.snapshot()
     assert told.value.exit_code == 128 + signal.SIGINT
-    part.close()
+    part.end()
     asked_later = Drain()
     threading.Timer(1.0, asked_later.ask).start()
     with pytest.raises(DrainedError, match=r"rows\.main: asked to end"):

@@ -13,7 +13,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, run_main
 
-from operators.sinks.kafka.operator import KafkaSink
+from operators.sinks.kafka.operator import ENDED, KafkaSink
 from schemas.instruments import InstrumentList
 from schemas.settings import Settings
 from schemas.slice_wire import decode_slice_out
@@ -28,12 +28,12 @@ def test_items_reach_their_part_and_a_flow_that_is_aborted_writes_each_range_onc
     said: list[Any] = [(f"s{s:02d}", made_rows.slices(s, k, k + 1, 1)) for k in range(40) for s in shards]
     for at in (55, 90, 91):
         said.insert(at, TestingSource.ABORT())
-    flow = Dataflow("flow")
-    stream = op.input("in", flow, TestingSource(said, batch_size=3))
-    op.output("out", stream, KafkaSink(settings, instruments, "signals", owned))
     init_db_dir(tmp_path, 1)
     for _ in range(4):
+        flow, sink = Dataflow("flow"), KafkaSink(settings, instruments, "signals", owned)
+        op.output("out", op.input("in", flow, TestingSource(said, batch_size=3)), sink)
         run_main(flow, epoch_interval=timedelta(milliseconds=1), recovery_config=RecoveryConfig(str(tmp_path)))
+    sink.finish(ENDED)
     found = topics.read("slices")
     for shard in shards:
         mine = [s for s in found if s.key == f"s{shard:02d}"]

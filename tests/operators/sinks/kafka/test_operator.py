@@ -179,7 +179,7 @@ def test_an_accepted_control_message_is_audited_once(deployment: Callable[..., S
     part.snapshot()
     live, told = Live(), []
     live.run, live.tell = "r7", lambda _level, event, **fields: told.append((event, fields))
-    again = open_part(settings, live=live, lasting=True)
+    again = open_part(settings, live=live)
     again.write_batch([accepted(5, "b"), accepted(8, "c"), accepted(8, "d"), Refused("y", Refusal.SIGNATURE, "no")])
     again.snapshot()
     again.close()
@@ -261,7 +261,7 @@ def test_what_a_dead_process_left_open_under_the_id_of_one_part_does_not_hold_ba
     assert dead.flush(60) == 0
     sink = KafkaSink(settings, instruments, "signals", [0, 1, 2])
     for part in [sink.build_part("sink", p, None) for p in sink.list_parts()]:
-        part.close()
+        part.end()
 
 
 def test_an_open_transaction_is_never_seen(deployment: Callable[..., Settings], open_part: Open, topics: Any, made_rows: Any) -> None:
