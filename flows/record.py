@@ -22,10 +22,10 @@ import numpy as np
 from bytewax.dataflow import Dataflow
 
 from flows.live.process import Ended, Process, Wired, run
+from flows.live.ticks import tick_source
 from operators.sinks import RunFolder
 from operators.sinks.recording import POISON, Recording, RecordingSink
 from operators.sources.kafka import Start, published
-from operators.sources.kafka.operator import KafkaSource
 from operators.sources.kafka.position import POSITION_VERSION
 from operators.sources.kafka.recording import RecordingStream
 from operators.sources.tape import Manifest, TapeWriter, refuse_taken
@@ -72,9 +72,7 @@ def wire(process: Process, options: Options, recorded: Recorded) -> Wired:
     settings, live = process.settings, process.live
     instruments = published(settings, process.drain, live)
     stream = RecordingStream(settings, instruments, live, options.on_rows)
-    start, credit = Start("earliest"), process.credit()
-    name = f"{process.client}.ticks"
-    ticks = KafkaSource("ticks", settings, name, stream, process.drain, credit, process.meters, live, start)
+    ticks = tick_source(process, stream, process.credit(), Start("earliest"))
     sink = RecordingSink(process.folder.path / KEPT, settings.partitions)
     flow = Dataflow(NAME)
     op.output("recording", op.input("ticks", flow, ticks), sink)

@@ -20,6 +20,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.live.process import Process, Wired, flow_of
+from flows.live.ticks import tick_source
 from flows.model import model_for
 from flows.partitions import listed
 from flows.trading import Stages, said, thinking_steps
@@ -27,7 +28,7 @@ from operators.quality.operator import gate_apart
 from operators.quality.stage import QualityStage
 from operators.sinks.kafka.operator import KafkaSink
 from operators.sources.kafka import Start, TickStream, published
-from operators.sources.kafka.operator import KafkaSource, leads_apart, poison_apart
+from operators.sources.kafka.operator import leads_apart, poison_apart
 from operators.sources.kafka.position import POSITION_VERSION
 from operators.timeline.control import Credit, Meters
 from operators.timeline.live import Live
@@ -149,10 +150,7 @@ def wire(process: Process, options: Options) -> Wired:
     owned = Owned(Stages(settings, instruments, model_for(settings, options.model)), options.partitions)
     credit = process.credit()
     stream = TickStream(settings, instruments, tuple(owned.places), options.partitions, live, owned.leaders)
-    name = f"{process.client}.ticks"
-    ticks = KafkaSource(
-        "ticks", settings, name, stream, process.drain, credit, process.meters, live, options.start.noted_in(process.folder.path)
-    )
+    ticks = tick_source(process, stream, credit, options.start)
     sink = KafkaSink(settings, instruments, "signals", options.partitions, live=live, drain=process.drain)
     flow = flow_over(owned, ticks, sink, Progress(tuple(owned.places), credit, live), process.meters)
     return Wired(flow, steps(KafkaSink.version, bool(owned.leaders)), lambda: ticks.finished, farewell=sink.finish)

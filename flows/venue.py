@@ -13,6 +13,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.live.process import Process, Wired, flow_of
+from flows.live.ticks import tick_source
 from operators.execution.operator import VENUE_KEY, venue
 from operators.execution.venue_stage import VenueStage, awaited, is_over
 from operators.quality.operator import gate_apart
@@ -66,8 +67,7 @@ def wire(process: Process, options: Options) -> Wired:
         return item
 
     stream = TickStream(settings, instruments, shards, tuple(range(settings.partitions)), live)
-    start = options.start.noted_in(process.folder.path)
-    ticks = KafkaSource("ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, start, BATCH_TICKS)
+    ticks = tick_source(process, stream, credit, options.start, BATCH_TICKS)
     turns = MessageStream(REQUESTS, (0,), asked, ended)
     requests = KafkaSource("requests", settings, f"{process.client}.requests", turns, drain, process.credit(), meters, Live())
     flow = Dataflow(NAME)

@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 from flows.live.commands import command_source, committed
 from flows.live.outlets import KAFKA, Outlets
 from flows.live.process import Process, Wired, flow_of
+from flows.live.ticks import tick_source
 from flows.model import model_for
 from flows.trading import NAME, Stages, said, thinking_steps
 from operators.book import AccountStage
@@ -20,7 +21,7 @@ from operators.quality.operator import gate
 from operators.quality.stage import QualityStage
 from operators.sources.kafka import Start, TickStream, feeds_of, published
 from operators.sources.kafka.joined import JoinedSource, from_source
-from operators.sources.kafka.operator import KafkaSource, poison_apart
+from operators.sources.kafka.operator import poison_apart
 from operators.timeline.live import Live
 from schemas.order_wire import BookTurn
 from schemas.settings import Settings, load_settings
@@ -44,9 +45,7 @@ def wire(process: Process, options: Options) -> Wired:
     before = committed(process, instruments, "rows.main")
     credit = process.credit()
     stream = TickStream(settings, instruments, stages.shards, tuple(range(settings.partitions)), live)
-    ticks = KafkaSource(
-        "ticks", settings, f"{process.client}.ticks", stream, drain, credit, meters, live, options.start.noted_in(process.folder.path)
-    )
+    ticks = tick_source(process, stream, credit, options.start)
     commands = command_source(process, lambda: ticks.finished)
     outlets = Outlets(process, instruments, options.sinks)
 
