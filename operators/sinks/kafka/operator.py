@@ -90,7 +90,7 @@ class KafkaPart(StatefulSinkPartition[Item, bytes]):
         self.end()
 
     def end(self) -> None:
-        """Ends the thread; what no snapshot has committed is not written by this process any more."""
+        """Ends the thread: what is not committed by then never is."""
         self._transactions.end()
 
     def _tell_refused(self) -> None:
