@@ -94,14 +94,15 @@ class Member:
 
     def await_begin(self, within_s: float = LONGEST_DRAIN_S) -> None:
         """Waits until it has begun or ended."""
-        until = time.monotonic() + within_s
-        while self.running and not self.begun() and time.monotonic() < until:
-            time.sleep(POLL_S)
+        self._await(self.begun, within_s)
 
     def await_state(self, within_s: float = LONGEST_DRAIN_S) -> None:
         """Waits until it has completed an epoch, after which there is a state to be moved, or has ended. None comes without its broker."""
+        self._await(lambda: self.metric("epochs_total") >= EPOCHS_TO_A_STATE, within_s)
+
+    def _await(self, there: Callable[[], bool], within_s: float) -> None:
         until = time.monotonic() + within_s
-        while self.running and self.metric("epochs_total") < EPOCHS_TO_A_STATE and time.monotonic() < until:
+        while self.running and not there() and time.monotonic() < until:
             time.sleep(POLL_S)
 
     def until(self, there: Callable[[dict[str, Any]], bool], within_s: float = LONGEST_DRAIN_S) -> dict[str, Any]:

@@ -91,8 +91,6 @@ class Columns:
     def wishes(self, k: int) -> list[Wish]:
         """The last action of each symbol in slice k, which the scan has just read."""
         at = self.place.item(1) - 1
-        if at < 0 or self.signal_slices.item(at) != k:
-            return []
         last: dict[int, Wish] = {}
         while at >= 0 and self.signal_slices.item(at) == k:
             symbol = self.signal_symbols.item(at)

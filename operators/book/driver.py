@@ -192,8 +192,6 @@ class Walk:
     def _visible(self, k: int) -> list[Report]:
         """Takes the reports out that the book may see at the end of slice k."""
         pending = self.state["pending"]
-        if not pending or pending[0][VISIBLE] > k:
-            return []
         seen = 0
         while seen < len(pending) and pending[seen][VISIBLE] <= k:
             seen += 1
