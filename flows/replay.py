@@ -53,6 +53,8 @@ CONTROLLED = "+control:"
 WARM_TICKS = 4096
 WARMED = "replayed"
 """File in the folder of compiled kernels that says that a replay has used them."""
+LAST_WORDS_S = 0.5
+"""How long the engine's and the lake's threads have to say what they say of an error that is already known here."""
 MOST_WORKERS = 256
 MOST_BATCH_TICKS = 2**31
 MOST_EPOCH_S = 86_400
@@ -309,6 +311,7 @@ def quiet_engine(run: Path) -> Iterator[None]:
             except KeyboardInterrupt:
                 raise
             except BaseException as e:
+                time.sleep(LAST_WORDS_S)
                 kept.seek(0)
                 said = kept.read()
                 known = _known(e, said.decode("utf-8", "replace"), run)
