@@ -26,7 +26,7 @@ class CorporateAction(BaseModel):
 
     | field | kinds | meaning |
     | --- | --- | --- |
-    | numerator, denominator | split | units after for units before, in lowest terms: 4 and 1 for four for one, 1 and 10 for a reverse split |
+    | numerator, denominator | split | units after for units before, in lowest terms: 4 and 1 for 4:1, 1 and 10 for a reverse split |
     | amount, amount_exponent | dividend | money of the instrument's currency per whole unit held, amount * 10**-amount_exponent |
     | note | all | what the source says it is |
     """

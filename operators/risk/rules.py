@@ -29,6 +29,8 @@ class RiskRule(IntEnum):
     MAX_GROSS = 15
     EXPECTED_VALUE = 16
     PARTITION_SILENT = 17
+    CORPORATE_ACTION_NEAR = 18
+    CORPORATE_ACTION = 19
 
 
 RULES: Final[dict[RiskRule, tuple[str, str]]] = {
@@ -49,6 +51,14 @@ RULES: Final[dict[RiskRule, tuple[str, str]]] = {
     RiskRule.MAX_GROSS: ("fraction of equity", "all positions with orders in flight are above `risk.max_gross_fraction`"),
     RiskRule.EXPECTED_VALUE: ("money", "the expected value after costs is not above 0; refuses in profile strict, is recorded in research"),
     RiskRule.PARTITION_SILENT: ("partition", "never: an operator has a silent partition left out"),
+    RiskRule.CORPORATE_ACTION_NEAR: (
+        "seconds",
+        "less than `book.flat_before_close_s` is left of the last session before a corporate action, `book.hold_overnight` or not",
+    ),
+    RiskRule.CORPORATE_ACTION: (
+        "quantity held",
+        "a position is still there at a corporate action: suspended, it is valued at the last quote before and never traded again",
+    ),
 }
 """Of each rule: the unit of value and limit (both times 1e-8 in rows), and when it refuses."""
 

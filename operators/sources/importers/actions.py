@@ -3,7 +3,7 @@
 | column | meaning |
 | --- | --- |
 | symbol | as on the tape |
-| effective | ISO time (UTC without an offset), ns since 1970, or a bare date: the start of that day's session of the instrument's calendar |
+| effective | ISO time (UTC without an offset), ns since 1970, or a bare date: that day's session start by the instrument's calendar |
 | kind | split, dividend, other |
 | ratio | of a split: units after to units before, `4:1`; empty otherwise |
 | amount | of a dividend: money per whole unit in the instrument's currency, `0.47`; empty otherwise |
@@ -174,9 +174,7 @@ def _action(row: _Stated, listed: InstrumentList) -> CorporateAction:
         row.refuse("amount", f"nothing: a {kind} has none")
     ts_ns = _effective(row, listed.instruments[listed.id_of(symbol)].calendar)
     try:
-        return CorporateAction.model_validate(
-            {"symbol": symbol, "ts_ns": ts_ns, "kind": kind, "note": row.fields.get("note", ""), **terms}
-        )
+        return CorporateAction.model_validate({"symbol": symbol, "ts_ns": ts_ns, "kind": kind, "note": row.fields.get("note", ""), **terms})
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         field = {"ts_ns": "effective", "note": "note"}.get(str(first["loc"][0]) if first["loc"] else "", "ratio" if terms else "kind")

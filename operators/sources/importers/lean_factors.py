@@ -1,9 +1,9 @@
-"""Corporate actions out of LEAN's factor files of US equities (`factor_files/aapl.csv`): date, price factor, split factor[, reference price].
+"""Corporate actions out of LEAN's factor files of US equities, such as `factor_files/aapl.csv`.
 
-A row's factors hold up to its date, the last trading day before an action takes effect; the next row's hold after it. So where the split
-factors of two rows that follow one another differ, there was a split at the next session's start, and where the price factors differ, a
-distribution of `reference price * (1 - ratio of the factors)`, which LEAN itself rounds to cents
-(QuantConnect/Lean, Common/Data/Auxiliary/CorporateFactorRow.cs).
+A line is: date, price factor, split factor[, reference price]. A row's factors hold up to its date, the last trading day before an action
+takes effect; the next row's hold after it. So where the split factors of two rows that follow one another differ, there was a split at
+the next session's start, and where the price factors differ, a distribution of `reference price * (1 - ratio of the factors)`, which LEAN
+itself rounds to cents (QuantConnect/Lean, Common/Data/Auxiliary/CorporateFactorRow.cs).
 
 The file holds rounded factors, not the terms. A split's ratio is taken where whole numbers up to 100 give it within that rounding, an
 amount where the reference price is there; otherwise the action is of kind `other`, with the factors in its note.
@@ -76,7 +76,7 @@ def _row(n: int, line: str, path: Path) -> _Row | None:
         if not all(x.is_finite() for x in numbers) or min(numbers) < 0 or 0 in numbers[:2]:
             raise ValueError
     except (ValueError, InvalidOperation) as e:
-        msg = f"{path}, line {n} {line[:80]!r}: expected date as yyyymmdd, price factor, split factor[, reference price]; nothing was imported"
+        msg = f"{path}, line {n} {line[:80]!r}: expected yyyymmdd, price factor, split factor[, reference price]; nothing was imported"
         raise UsageError(msg) from e
     return _Row(n, day, *numbers)
 
@@ -111,8 +111,8 @@ def _near(x: Fraction) -> tuple[int, ...]:
 
 def _rounding(factor: Decimal) -> Fraction:
     """Half a unit of the last of six digits that count, or of the last one written where that is coarser."""
-    exponent = factor.as_tuple().exponent
-    return Fraction(max(Decimal(1).scaleb(factor.adjusted() - 5), Decimal(1).scaleb(int(exponent)) if int(exponent) < 0 else Decimal(0))) / 2
+    exponent = int(factor.as_tuple().exponent)
+    return Fraction(Decimal(1).scaleb(max(factor.adjusted() - 5, exponent if exponent < 0 else -99))) / 2
 
 
 def _distribution(symbol: str, ts_ns: int, row: _Row, following: _Row) -> CorporateAction:

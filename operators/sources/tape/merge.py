@@ -6,7 +6,8 @@ A feed is what a source says about one symbol, in the order in which it was said
     (m, trades before quotes and depth, feed in the order given, place in the feed)
 
 and m is their effective time: the running maximum of the symbol's times in the order in which they became known. late_ns = m less the
-original time, seq counts from 0. All symbols are then merged by (m, symbol id, seq) (spec/realism.md section 1). The first tick of a symbol at or after one of its corporate actions is flagged.
+original time, seq counts from 0. All symbols are then merged by (m, symbol id, seq) (spec/realism.md section 1). The
+first tick of a symbol at or after one of its corporate actions is flagged.
 
 Two passes, so that one source file is open at a time and memory does not grow with the number of feeds: each feed is read once and
 spilled into at most two sorted runs (trades, others); then the runs are merged, each opened only when its first row is due. Feeds
