@@ -22,7 +22,7 @@ LAST_TIME_NS: Final = 2**61
 
 
 class CorporateAction(BaseModel):
-    """One action of one symbol: the first tick at or after `ts_ns` is the first that means the new thing.
+    """One action of one symbol: the first tick at or after `ts_ns`, a whole millisecond, is the first that means the new thing.
 
     | field | kinds | meaning |
     | --- | --- | --- |
@@ -34,7 +34,7 @@ class CorporateAction(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     symbol: str
-    ts_ns: int = Field(gt=FIRST_TIME_NS, lt=LAST_TIME_NS)
+    ts_ns: int = Field(gt=FIRST_TIME_NS, lt=LAST_TIME_NS, multiple_of=1_000_000)
     kind: Literal["split", "dividend", "other"]
     numerator: int = Field(1, ge=1, le=10**9)
     denominator: int = Field(1, ge=1, le=10**9)

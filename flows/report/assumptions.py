@@ -30,10 +30,7 @@ def venue_section(f: Findings, _page: Page) -> list[Cell]:
         ("short selling", "assumed possible, at no borrowing cost and without restriction, where the instrument is marked shortable"),
         ("interest, dividends", "none; nothing is held over a corporate action on purpose"),
         ("capital", f"{account.capital:,} {account.currency}; at most {100 * risk.max_position_fraction:g}% in one position"),
-        (
-            "close",
-            f"{'positions held overnight; ' if book.hold_overnight else ''}flat {book.flat_before_close_s:g} s before the {_close(f)}",
-        ),
+        ("close", _close(f)),
         ("settings", settings_hash(f.settings)),
     ]
     return [
@@ -58,8 +55,11 @@ def venue_section(f: Findings, _page: Page) -> list[Cell]:
 
 
 def _close(f: Findings) -> str:
-    """Before which close there is nothing held."""
-    return "last close before a corporate action" if f.settings.book.hold_overnight else "session ends"
+    """When nothing is held."""
+    flat = f"flat {f.settings.book.flat_before_close_s:g} s before the"
+    if f.settings.book.hold_overnight:
+        return f"positions held overnight; {flat} last close before a corporate action"
+    return f"{flat} session ends"
 
 
 def _latency(mu: float, sigma: float, scale: float) -> str:

@@ -9,7 +9,8 @@
 | amount | of a dividend: money per whole unit in the instrument's currency, `0.47`; empty otherwise |
 | note | may be left out |
 
-A file is taken whole or not at all: the first field that cannot be used is named with file, line and what was expected.
+Times are whole milliseconds. A file is taken whole or not at all: the first field that cannot be used is named with file, line and what
+was expected.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from schemas.instruments import InstrumentList
 COLUMNS: Final = ("symbol", "effective", "kind", "ratio", "amount", "note")
 NEEDED: Final = ("symbol", "effective", "kind")
 KINDS: Final = ("split", "dividend", "other")
+_TERMS: Final = {"split": "ratio", "dividend": "amount"}
 _BYTES_MAX: Final = 64 * 1024 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,7 +76,7 @@ def with_actions(listed: InstrumentList, paths: Sequence[Path]) -> InstrumentLis
         if (a.symbol, a.ts_ns) == (b.symbol, b.ts_ns):
             msg = (
                 f"{b.symbol} has two corporate actions at {b.ts_ns} ns: {a.kind} ({at}) and {b.kind} ({again}); state which comes first "
-                "by a time 1 ns apart, or leave one out"
+                "by a time 1 ms apart, or leave one out"
             )
             raise UsageError(msg)
     return listed.with_actions(a for a, _ in found)
@@ -177,8 +179,8 @@ def _action(row: _Stated, listed: InstrumentList) -> CorporateAction:
         return CorporateAction.model_validate({"symbol": symbol, "ts_ns": ts_ns, "kind": kind, "note": row.fields.get("note", ""), **terms})
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
-        field = {"ts_ns": "effective", "note": "note"}.get(str(first["loc"][0]) if first["loc"] else "", "ratio" if terms else "kind")
-        row.refuse(field, first["msg"])
+        field = {"ts_ns": "effective", "note": "note"}.get(str((*first["loc"], "")[0]), _TERMS.get(kind, "kind"))
+        row.refuse(field, first["msg"].removeprefix("Input should be "))
 
 
 def _effective(row: _Stated, calendar: str) -> int:

@@ -26,6 +26,7 @@ from schemas.errors import UsageError
 _FIRST_LINE: Final = re.compile(r"\d{8},[0-9.eE+-]+,[0-9.eE+-]+(,[^,]*){0,2}\s*$")
 _DAY: Final = timedelta(days=1)
 _LARGEST_PART: Final = 100
+_MS: Final = 1_000_000
 _CENT: Final = Decimal("0.01")
 _FIELDS: Final = (3, 4, 5)
 
@@ -46,7 +47,7 @@ def is_factor_file(text: str) -> bool:
 def actions_of(text: str, symbol: str, path: Path) -> list[tuple[int, CorporateAction]]:
     """The actions of a factor file, each with the line after which it comes. UsageError names a line that cannot be read.
 
-    A dividend and a split of one day stand 1 ns apart: the dividend is per share before the split.
+    A dividend and a split of one day stand 1 ms apart: the dividend is per share before the split.
     """
     rows = sorted((r for r in (_row(n, line, path) for n, line in enumerate(text.splitlines(), 1)) if r is not None), key=lambda r: r.day)
     found: list[tuple[int, CorporateAction]] = []
@@ -57,7 +58,7 @@ def actions_of(text: str, symbol: str, path: Path) -> list[tuple[int, CorporateA
         opens = _next_session(row.day)
         pays, splits = row.price_factor != following.price_factor, row.split_factor != following.split_factor
         if pays:
-            found.append((row.line, _distribution(symbol, opens - (1 if splits else 0), row, following)))
+            found.append((row.line, _distribution(symbol, opens - (_MS if splits else 0), row, following)))
         if splits:
             found.append((row.line, _split(symbol, opens, row, following)))
     return found
