@@ -113,3 +113,46 @@ def test_a_suspended_position_does_not_keep_the_others_from_being_left(random_ma
     s.run(at=[(45, lambda stage, state: stage.step(state, command("emergency", "emergency/1")))])
     assert s.summary["symbols"]["S01"]["position"] == 0
     assert s.summary["symbols"]["S00"]["position"] == 100
+
+
+SLOW_REPORTS = (
+    "book.flat_before_close_s=0", "venue.latency_scale=1", "venue.order_latency_mu=-20", "venue.order_latency_sigma=0",
+    "venue.report_latency_mu=7.6", "venue.report_latency_sigma=0",
+)  # fmt: skip
+"""A report takes exp(7.6) ms, two seconds."""
+
+
+def test_an_entry_filled_before_it_and_reported_after_is_suspended_at_what_was_paid(random_market):
+    s = Script(random_market, *SLOW_REPORTS)
+    split = CorporateAction(symbol="S00", ts_ns=s.ns(AT), kind="split", numerator=4)
+    s.market.instruments = s.market.instruments.with_actions([split])
+    s.steady(0, AT).signal(38.05, 1).trade(39.55, 199_900, 5000, -1).steady(AT, 60, *NEW).run()
+    assert s.seconds(s.executions) == [39.55]
+    assert s.executions["slice"][0] > s.market.first + 410
+    assert s.summary["suspended"] == ["S00"]
+    assert s.summary["pnl"]["unrealised"] == 0
+    assert s.summary["pnl"]["adverse_selection"] == 0
+    assert s.summary["pnl"]["net"] == Decimal("-0.35")
+
+
+def test_a_way_out_filled_before_it_and_reported_after_ends_the_suspension(random_market):
+    s = Script(random_market, *SLOW_REPORTS, "book.holding_s=30")
+    split = CorporateAction(symbol="S00", ts_ns=s.ns(AT), kind="split", numerator=4)
+    s.market.instruments = s.market.instruments.with_actions([split])
+    s.steady(0, AT).signal(3.05, 1).trade(7.55, 199_900, 5000, -1).trade(39.55, 200_300, 5000, 1)
+    s.steady(AT, 60, *NEW).signal(50.05, 1).run()
+    assert s.seconds(s.executions) == [7.55, 39.55]
+    assert s.executions["price"].tolist() == [200_000, 200_200]
+    assert s.summary["suspended"] == []
+    assert s.summary["refusals"] == {"CORPORATE_ACTION": 1}
+    assert s.summary["pnl"]["unrealised"] == 0
+    assert s.summary["won"] == 1
+    assert [Intent(v["intent"]) for v in s.verdicts] == [Intent.ENTER_LONG, Intent.EXIT, Intent.FLATTEN, Intent.ENTER_LONG]
+
+
+def test_adverse_selection_is_marked_before_it(script):
+    """Left 5 s before the action, so that the mark of 10 s after the last fill would be a quarter of the price."""
+    s = script("book.flat_before_close_s=10").run()
+    # bought at 3 s and sold at 35 s, the mid at 20.01 before and after
+    assert s.seconds(s.executions) == [3.0, 35.0]
+    assert s.summary["pnl"]["adverse_selection"] == 0
