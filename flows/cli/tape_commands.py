@@ -97,7 +97,7 @@ def import_command(
     say(f"{report.rows_read:,} rows read = {parts}; tape {out}")
     if report.actions:
         outside = f", {report.actions_outside} of them before the first tick or after the last" if report.actions_outside else ""
-        say(f"{report.actions:,} corporate actions{outside}; `spiketape tape {out}` lists them")
+        say(f"corporate actions: {report.actions:,}{outside}; `spiketape tape {out}` lists them")
     if report.rows_refused:
         say(f"refused rows with file, line and reason: {out / 'rejected.jsonl'}")
 

@@ -59,11 +59,6 @@ class Market:
         """Whether a corporate action took effect after `since_ns` and by `now_ns`."""
         return bisect_right(self._actions, since_ns) != bisect_right(self._actions, now_ns)
 
-    def next_action(self, now_ns: int) -> int:
-        """Time of the first corporate action after `now_ns`, FOREVER_NS without one."""
-        i = bisect_right(self._actions, now_ns)
-        return self._actions[i] if i < len(self._actions) else FOREVER_NS
-
     def last_close(self, now_ns: int) -> int:
         """The first close after `now_ns` that no session follows before a corporate action, FOREVER_NS without one."""
         i = bisect_right(self._last_closes, now_ns)
