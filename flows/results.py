@@ -53,6 +53,7 @@ def run_result(
         "dead_letters": named["dead_letters"],
         "late_ticks": named["late_ticks"],
         "quality": named["quality"],
+        "corporate_actions": _actions(tape, stages, times),
         "symbols": [tape.instruments.symbols[s] for place in stages.places.values() for s in place.symbols],
         "slices": named["slices"],
         "first_ts_ns": None if times is None else times[0],
@@ -85,6 +86,15 @@ def run_result(
         "repeated_rows": named["repeated_rows"],
         "stages": {name: {"cpu_s": round(m["cpu_s"], 4), "items": m["items"]} for name, m in meters.by_step().items()},
     }
+
+
+def _actions(tape: Tape, stages: Stages, times: tuple[int, int] | None) -> list[dict[str, Any]]:
+    """Corporate actions that took effect between the first and the last tick that was read, of the symbols that were."""
+    if times is None:
+        return []
+    read = [s for place in stages.places.values() for s in place.symbols]
+    found = [a for s in sorted(read) for a in tape.instruments.actions_of(s) if times[0] < a.ts_ns <= times[1]]
+    return [{"symbol": a.symbol, "ts_ns": a.ts_ns, "kind": a.kind, "terms": a.terms, "note": a.note} for a in found]
 
 
 def _money(e10: int) -> str:

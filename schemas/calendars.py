@@ -43,6 +43,23 @@ def day_ns(day: date) -> int:
     return utc_ns(day, time(0), ZoneInfo("UTC"))
 
 
+def session_start(calendar: str, day: date) -> int | None:
+    """When the continuous session of a day begins, ns UTC, on the venue's own date; None where none begins on it.
+
+    `always`: midnight UTC. `sim`: None, its sessions lie where the maker of the tape put them.
+    """
+    match calendar:
+        case "always":
+            return day_ns(day)
+        case "us_equity":
+            hours = us_equity_hours(day)
+            return None if hours is None else utc_ns(day, hours[0], _NEW_YORK)
+        case "forex":
+            return utc_ns(day, _FX_TURN, _NEW_YORK) if day.weekday() == _SUNDAY else None
+        case _:
+            return None
+
+
 def us_equity_hours(day: date) -> tuple[time, time] | None:
     """Open and close of the New York Stock Exchange's continuous session on a day, wall clock in New York; None when closed."""
     if day.weekday() > _FRIDAY or day in holidays.financial_holidays("NYSE", years=day.year):  # type: ignore[attr-defined]

@@ -1,22 +1,28 @@
 """Instruments: what a symbol is, how its numbers read, and where and when it may be traded.
 
 A tape carries its own list of instruments (ids are positions in that list, sorted by symbol), so a replay needs nothing
-else. Sessions are resolved to intervals of UTC nanoseconds when a tape is made (`sessions` in its manifest).
+else. Sessions are resolved to intervals of UTC nanoseconds when a tape is made (`sessions` in its manifest). Corporate actions
+(schemas/actions.py) are part of the list: a tape with other actions is another tape.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.actions import CorporateAction
 from schemas.errors import InstrumentError
 from schemas.tables import MONEY_EXPONENT
 
 REGISTRY_VERSION: Final = 1
+REGISTRY_VERSION_ACTIONS: Final = 2
+"""Version of a list with corporate actions; one without is as it always was, to the byte."""
 
 
 class FeeSchedule(BaseModel):
@@ -114,15 +120,19 @@ class Instrument(BaseModel):
 
 
 class InstrumentList(BaseModel):
-    """A tape's instruments, sorted by symbol: an instrument's id is its place. `sessions`: per calendar, (open, close) in ns UTC."""
+    """A tape's instruments, sorted by symbol: an instrument's id is its place. `sessions`: per calendar, (open, close) in ns UTC.
+
+    `actions` are sorted by symbol and time; two of one symbol never have the same time, so that their order is stated.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = REGISTRY_VERSION
+    version: Literal[1, 2] = REGISTRY_VERSION
     instruments: tuple[Instrument, ...]
     sessions: dict[str, tuple[tuple[int, int], ...]] = Field(
         default_factory=dict, description="continuous sessions by calendar; a calendar that is not here is always open"
     )
+    actions: tuple[CorporateAction, ...] = Field(default=(), exclude_if=lambda given: not given)
 
     @model_validator(mode="after")
     def _sorted(self) -> InstrumentList:
@@ -131,6 +141,27 @@ class InstrumentList(BaseModel):
             msg = f"instruments must be sorted by symbol without repeats, given {symbols}"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _actions_fit(self) -> InstrumentList:
+        if (self.version == REGISTRY_VERSION_ACTIONS) != bool(self.actions):
+            msg = f"a list has version {REGISTRY_VERSION_ACTIONS} exactly where it has corporate actions; this one says {self.version}"
+            raise ValueError(msg)
+        for action in self.actions:
+            if action.symbol not in self.symbols:
+                msg = f"a corporate action of {action.symbol!r}, which is not among the instruments {', '.join(self.symbols)}"
+                raise ValueError(msg)
+        for a, b in pairwise(self.actions):
+            if (a.symbol, a.ts_ns) >= (b.symbol, b.ts_ns):
+                msg = f"corporate actions must be sorted by symbol and time, no two of a symbol at one: {b.symbol} at {b.ts_ns}"
+                raise ValueError(msg)
+        return self
+
+    def with_actions(self, actions: Iterable[CorporateAction]) -> InstrumentList:
+        """The same list with these corporate actions in place of its own, in any order. ValueError where they do not fit it."""
+        ordered = tuple(sorted(actions, key=lambda a: (a.symbol, a.ts_ns)))
+        version: Literal[1, 2] = REGISTRY_VERSION_ACTIONS if ordered else REGISTRY_VERSION
+        return InstrumentList(version=version, instruments=self.instruments, sessions=self.sessions, actions=ordered)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -144,9 +175,19 @@ class InstrumentList(BaseModel):
             msg = f"no instrument {symbol!r}; there are {', '.join(self.symbols)}"
             raise InstrumentError(msg) from e
 
+    def actions_of(self, symbol_id: int) -> tuple[CorporateAction, ...]:
+        """Corporate actions of an instrument, by time."""
+        symbol = self.instruments[symbol_id].symbol
+        return tuple(a for a in self.actions if a.symbol == symbol)
+
     def session_array(self, symbol_id: int) -> npt.NDArray[np.int64]:
-        """Continuous sessions of an instrument, int64 (m, 2): open and close (exclusive), ns UTC; always open: one wide interval."""
-        intervals = self.sessions.get(self.instruments[symbol_id].calendar)
-        if intervals is None:
-            return np.array([[-(2**62), 2**62]], np.int64)
+        """Continuous sessions of an instrument, int64 (m, 2): open and close (exclusive), ns UTC; always open: one wide interval.
+
+        A session with a corporate action inside it ends there and begins again: what starts anew with a session starts anew then.
+        """
+        intervals = self.sessions.get(self.instruments[symbol_id].calendar, ((-(2**62), 2**62),))
+        times = [a.ts_ns for a in self.actions_of(symbol_id)]
+        if times:
+            edges = [(opens, *(t for t in times if opens < t < closes), closes) for opens, closes in intervals]
+            intervals = tuple(part for cut in edges for part in pairwise(cut))
         return np.array(intervals, np.int64).reshape(-1, 2)

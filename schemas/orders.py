@@ -111,7 +111,10 @@ class Operation(IntEnum):
 
 
 class TimeInForce(IntEnum):
-    """GTC rests over the close (inert outside sessions, its queue place lost); DAY ends with the session it arrived in."""
+    """GTC rests over the close (inert outside sessions, its queue place lost); DAY ends with the session it arrived in.
+
+    No order outlives a corporate action of its symbol, whatever its time in force.
+    """
 
     GTC = 1
     DAY = 2
@@ -151,11 +154,13 @@ class Reason(IntEnum):
     CANCEL_SIBLING_FILLED = 25
     CANCEL_TOO_LATE = 26
     CANCEL_UNKNOWN_ORDER = 27
+    CANCEL_CORPORATE_ACTION = 28
     EXPIRED_IOC_REMAINDER = 30
     EXPIRED_FOK_UNFILLED = 31
     EXPIRED_GTD = 32
     EXPIRED_SESSION_END = 33
     EXPIRED_NOTHING_TO_REDUCE = 34
+    EXPIRED_CORPORATE_ACTION = 35
     # why it was refused, by the filters before sending or by the venue on arrival
     SYMBOL_NOT_TRADEABLE = 51
     SYMBOL_NOT_QUOTED = 52
@@ -179,3 +184,4 @@ class Reason(IntEnum):
     TYPE_UNKNOWN = 71
     TIME_IN_FORCE_UNKNOWN = 72
     SIDE_UNKNOWN = 73
+    CORPORATE_ACTION_SINCE = 74

@@ -62,6 +62,10 @@ def import_command(
         str | None,
         typer.Option("--map", help="Columns of CSV and Parquet files, as in ts=time,price=px,size=qty,name=AAPL,unit=ms."),
     ] = None,
+    actions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Corporate actions, CSV or JSON (docs/tape.md), or LEAN's factor files or their folder; may be given again."),
+    ] = None,
     partitions: Partitions = 4,
     shards: Shards = 64,
     overwrite: Overwrite = False,
@@ -83,7 +87,7 @@ def import_command(
     guard = settings_of(config, set_).time_guard
     with progress("importing", None, "ticks") as moved:
         report = import_sources(
-            sources, out, format_, partitions, shards, mapping, lambda _what, done: moved(done), guard, overwrite=overwrite
+            sources, out, format_, partitions, shards, mapping, lambda _what, done: moved(done), guard, overwrite, actions or ()
         )
     summary = report.summary()
     if as_json:
@@ -91,6 +95,9 @@ def import_command(
         return
     parts = f"{report.ticks:,} ticks + {report.rows_merged:,} merged + {report.rows_refused:,} refused"
     say(f"{report.rows_read:,} rows read = {parts}; tape {out}")
+    if report.actions:
+        outside = f", {report.actions_outside} of them before the first tick or after the last" if report.actions_outside else ""
+        say(f"corporate actions: {report.actions:,}{outside}; `spiketape tape {out}` lists them")
     if report.rows_refused:
         say(f"refused rows with file, line and reason: {out / 'rejected.jsonl'}")
 
@@ -123,6 +130,7 @@ def _show(told: TapeDescription) -> None:
         ("ticks", f"{told.rows:,} ({', '.join(f'{kind} {n:,}' for kind, n in told.kinds.items())})"),
         ("late", f"{told.late:,} ticks, at most {_milliseconds(told.largest_late_ns)} ms"),
         ("gaps", f"{told.gaps:,}, {told.missing:,} venue sequence numbers missing"),
+        ("corporate actions", f"{len(told.actions):,}" if told.actions else "none stated"),
         ("layout", f"version {told.version}, {len(told.partitions)} partitions of {told.shards} shards"),
         ("imported", "-" if told.imported is None else ", ".join(f"{k.replace('_', ' ')} {n:,}" for k, n in told.imported.items())),
         ("hash", told.tape_hash),
@@ -136,6 +144,9 @@ def _show(told: TapeDescription) -> None:
         for s in told.symbols
     ]
     stdout.print(table("symbols", columns, rows, right=range(3, len(columns))))
+    if told.actions:
+        listed = [(a.symbol, iso_time(a.ts_ns), a.kind, a.terms, a.note) for a in told.actions]
+        stdout.print(table("corporate actions", ("symbol", "from (UTC)", "kind", "terms", "note"), listed))
     files = [
         (p.file, f"{p.symbols:,}", f"{p.rows:,}", f"{p.bytes / 2**20:,.1f}", _minute(p.first_ts_ns), _minute(p.last_ts_ns))
         for p in told.partitions

@@ -28,9 +28,9 @@ def venue_section(f: Findings, _page: Page) -> list[Cell]:
         ("market orders", f"take the shown size, then {v.slippage_ticks_per_shown} tick(s) more per shown size"),
         ("own impact", "none: the run's orders change nothing on the tape"),
         ("short selling", "assumed possible, at no borrowing cost and without restriction, where the instrument is marked shortable"),
-        ("interest, dividends", "none"),
+        ("interest, dividends", "none; nothing is held over a corporate action on purpose"),
         ("capital", f"{account.capital:,} {account.currency}; at most {100 * risk.max_position_fraction:g}% in one position"),
-        ("close", "positions held overnight" if book.hold_overnight else f"flat {book.flat_before_close_s:g} s before the session ends"),
+        ("close", _close(f)),
         ("settings", settings_hash(f.settings)),
     ]
     return [
@@ -52,6 +52,14 @@ def venue_section(f: Findings, _page: Page) -> list[Cell]:
         ),
         note("The queue is that of the one exchange whose size the quote shows; off-exchange prints never fill and never shorten it."),
     ]  # fmt: skip
+
+
+def _close(f: Findings) -> str:
+    """When nothing is held."""
+    flat = f"flat {f.settings.book.flat_before_close_s:g} s before the"
+    if f.settings.book.hold_overnight:
+        return f"positions held overnight; {flat} last close before a corporate action"
+    return f"{flat} session ends"
 
 
 def _latency(mu: float, sigma: float, scale: float) -> str:

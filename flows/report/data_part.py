@@ -41,6 +41,7 @@ def left_out_section(f: Findings, _page: Page) -> list[Cell]:
         note(f"{f.run['rows_read']:,} rows read = {f.run['ticks']:,} passed + {refused:,} dead letters; {f.run['late_ticks']:,} late."),
         heading("dead letters"),
         table(("reason", "ticks"), dead),
+        *_actions(f),
         heading("quality of the feeds"),
         table(
             ("symbol", "score at the end", "lowest", "at (UTC)", "completeness", "timeliness", "validity", "late", "numbers missing"),
@@ -65,6 +66,25 @@ def left_out_section(f: Findings, _page: Page) -> list[Cell]:
             "in the tape's import_report.json."
         ),
     ]  # fmt: skip
+
+
+def _actions(f: Findings) -> list[Cell]:
+    """Corporate actions in the time that was read; nothing where there is none."""
+    actions = f.run.get("corporate_actions", [])
+    if not actions:
+        return []
+    return [
+        heading("corporate actions"),
+        table(
+            ("symbol", "from (UTC)", "kind", "terms", "note"),
+            [(a["symbol"], iso_time(a["ts_ns"]), a["kind"], a["terms"], a["note"]) for a in actions],
+            words=(4,),
+        ),
+        note(
+            "Prices of the two sides of an action are not compared: sessions are cut there, so that the gate, features, labels, marks and "
+            "the venue start anew. Deals are left before, and no order outlives it. A symbol whose action is not stated looks like a jump."
+        ),
+    ]
 
 
 def _share(part: float) -> str:

@@ -214,7 +214,8 @@ def price(instrument: Instrument, path: Path, executions: npt.NDArray[np.void]) 
                     }
                 )
     pairs = zip(numbers[:-1].tolist(), numbers[1:].tolist(), strict=True)
-    closed = [(moment(int(path.sessions[a, 1])), moment(int(path.sessions[b, 0]))) for a, b in pairs]
+    edges = [(int(path.sessions[a, 1]), int(path.sessions[b, 0])) for a, b in pairs]
+    closed = [(moment(closes), moment(opens)) for closes, opens in edges if closes < opens]
     return figure(
         data,
         f"{instrument.symbol}: mid, entries and exits ({executions.size:,} "

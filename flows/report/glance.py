@@ -65,6 +65,12 @@ def warnings(f: Findings) -> list[str]:
     if days < SHARPE_DAYS:
         counted = f"{days} day{'s' if days != 1 else ''} of market"
         found.append(f"{counted}: no Sharpe ratio is given below {SHARPE_DAYS} days, and a profit or loss over so few says little.")
+    suspended = f.run["account"].get("suspended", [])
+    if suspended:
+        found.append(
+            f"Held over a corporate action, because it could not be left before: {', '.join(suspended)}. It is valued at the last quote "
+            "before the action and no longer traded."
+        )
     if f.variants is not None and not f.variants["whole"]:
         found.append(f"Variants and controls (sections 3 and 5) cover the first {f.variants['ticks']:,} ticks of the tape, not all of it.")
     if f.without is not None:

@@ -346,19 +346,31 @@ def ceilings(market: Market, instruments: InstrumentList, delay_ns: int) -> list
 
 @dataclass(frozen=True)
 class Hold:
-    """Buying a symbol at its first ask and selling at its last bid, fees left out: profit as a share of what was paid."""
+    """Buying a symbol at its first ask and selling at its last bid, fees left out: profit as a share of what was paid.
+
+    Corporate actions in between count as its holder sees them: a split changes the units, a dividend is paid and lies as cash.
+    """
 
     symbol: str
     share: float
 
 
 def buy_and_hold(market: Market, instruments: InstrumentList) -> list[Hold]:
-    """By tradeable symbol that had quotes."""
-    return [
-        Hold(instruments.instruments[s].symbol, c.last_bid / c.first_ask - 1)
-        for s, c in market.counts.items()
-        if c.first_ask and instruments.instruments[s].tradeable
-    ]
+    """By tradeable symbol that had quotes, but for those whose prices cannot be compared because of an action of kind `other`."""
+    found = []
+    for s, c in market.counts.items():
+        i, path = instruments.instruments[s], market.paths[s]
+        if not c.first_ask or not i.tradeable:
+            continue
+        actions = [a for a in instruments.actions_of(s) if path.ts_ns[0] < a.ts_ns <= path.ts_ns[-1]]
+        if any(a.kind == "other" for a in actions):
+            continue
+        units, cash = Fraction(1), Fraction(0)
+        for a in actions:
+            cash += units * a.cash * 10**i.price_exponent
+            units *= a.ratio
+        found.append(Hold(i.symbol, float((units * c.last_bid + cash) / c.first_ask - 1)))
+    return found
 
 
 def days_of(market: Market) -> int:

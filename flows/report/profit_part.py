@@ -62,8 +62,8 @@ def profit_section(f: Findings, page: Page) -> list[Cell]:
             heading("beside it: buy and hold"),
             note(
                 f"All capital ({capital:,} {currency}) in equal parts on {len(holds)} symbols, bought at the first ask and sold at the "
-                "last bid, no fees. It carries the whole market's risk overnight; the run holds at most a small part of its capital, "
-                "mostly for seconds."
+                "last bid, no fees; splits and dividends counted. It carries the whole market's risk overnight; the run holds at most a "
+                "small part of its capital, mostly for seconds."
             ),
             table(
                 ("", "share of what was paid", currency),

@@ -33,6 +33,7 @@ def _what(run: dict[str, Any]) -> list[tuple[str, str]]:
         ("tape", run["tape"]),
         ("event time (UTC)", _times(run)),
         ("rows read", f"{run['rows_read']:,}: {run['ticks']:,} ticks passed, {sum(run['dead_letters'].values()):,} dead letters"),
+        *([("corporate actions", _actions(run))] if run.get("corporate_actions") else []),
         ("speed", "-" if rate is None else f"{rate:,} ticks per CPU second ({run['workers']} worker(s), {run['wall_s']:.1f} s wall)"),
         ("memory", f"{run['peak_rss_mb']:,} MB at the peak"),
         ("model", run["model"][:16]),
@@ -40,6 +41,12 @@ def _what(run: dict[str, Any]) -> list[tuple[str, str]]:
         ("run folder", run["out"]),
         ("page", str(RunFolder(Path(run["out"])).report_html)),
     ]
+
+
+def _actions(run: dict[str, Any]) -> str:
+    """How many there were, and what was held over one."""
+    suspended = run["account"].get("suspended", [])
+    return f"{len(run['corporate_actions']):,}" + (f"; suspended: {', '.join(suspended)}" if suspended else "")
 
 
 def _times(run: dict[str, Any]) -> str:

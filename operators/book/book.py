@@ -14,6 +14,10 @@ A slice in which nothing is due leaves the state as it is, so the driver may ski
 Orders of a deal: the entry (post-only limit at the own touch, or market); a reduce-only stop at the venue for what each decision
 learns was filled, all at one price; the way out, a reduce-only limit at the own touch and, after `exit_timeout_s` or where it is
 urgent, a reduce-only market order. The stops rest until the position is flat; being reduce-only, none of these can overshoot.
+
+Corporate actions: nothing is held over one on purpose, overnight or not. Deals are left `flat_before_close_s` before the last close before
+it, and entries refused from then on; no order outlives it at the venue. What could not be left by the end of the last slice before it is
+suspended (suspension.py): valued at the last quote before, never traded again, and told.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import numpy as np
 
 from operators.book.columns import NOTHING_SAID
 from operators.book.control import LIMIT_RULES, MODES, ControlDesk, changed_limits, next_control, take_due, values_e8
-from operators.book.deals import LEAVING, OPEN, Deal, account_of, stray_deal
+from operators.book.deals import LEAVING, OPEN, Deal, account_of, held_of, stray_deal
 from operators.book.desk import Desk, Report
 from operators.book.entrance import Entrance, Wish
 from operators.book.listings import FOREVER_NS, Market
@@ -44,10 +48,12 @@ from operators.book.scan_kernels import (
     MONEY,
     OVERFLOW,
     PEAK2,
+    SUSPENDED,
     WORST_PEAK2,
     evaluate,
     revalue,
 )
+from operators.book.suspension import Suspension
 from operators.book.ways import Ways
 from operators.orders import Order, Reported
 from operators.portfolio import (
@@ -119,6 +125,7 @@ class Book:
         self.entrance = Entrance(self.markets, self.ways, settings)
         self._kill_share = almost(self.limits)
         self._never = self._slice_of(FOREVER_NS)
+        self._suspension = Suspension(self.markets, self.slice_ns, self.delay_ns)
         capital = settings.account.capital.scaleb(MONEY_EXPONENT)
         if capital != int(capital) or not 0 < capital < 2**61:
             given = settings.account.capital
@@ -183,12 +190,14 @@ class Book:
         if due is not None:
             state["next_due"] = min(state["next_due"], due)
 
-    def _next_due(self, state: State) -> int:
-        """The first slice that must be looked at if nothing is reported or signalled before."""
+    def _next_due(self, state: State, k: int) -> int:
+        """The first slice after k that must be looked at if nothing is reported or signalled before."""
         deals = state["deals"]
         due = self._slice_of(min([deal["due_ns"] for deal in deals.values()])) if deals else self._never
         if state["marking"]:
             due = min(due, state["marking"][0][0])
+        if self._suspension:
+            due = min([due, *(self._suspension.next_slice(symbol, k) for symbol in deals)])
         control = next_control(state)
         return due if control is None else min(due, control)
 
@@ -202,6 +211,8 @@ class Book:
         filled = False
         for report in reports:
             filled |= self._report(state, desk, report)
+        if self._suspension:
+            self._suspension.take_effect(state, desk, k)
         if filled or self._day_of(k) != state["money"].item(DAY):
             self._evaluate(state, k)
         self._modes(state, desk)
@@ -216,7 +227,7 @@ class Book:
             self._reduce(state, desk)
         if state["marking"]:
             self._mark_out(state, k)
-        state["next_due"] = self._next_due(state)
+        state["next_due"] = self._next_due(state, k)
         return desk.requests()
 
     def _slice_of(self, t_ns: int) -> int:
@@ -263,8 +274,11 @@ class Book:
             for orders in (deal["working"], deal["triggered"]):
                 if n in orders:
                     orders.remove(n)
-        state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
+        if state["stance"][symbol] != SUSPENDED or not held_of(state, symbol):
+            state["stance"][symbol] = deal["side"] if deal["phase"] == OPEN else BUSY
         deal["due_ns"] = 0
+        if filled and self._suspension:
+            self._suspension.filled(state, desk, symbol, deal, r.ts_ns, r.price)
         return filled
 
     def _fill(self, state: State, desk: Desk, deal: Deal, order: Order, report: Report, r: Reported) -> None:
@@ -299,8 +313,9 @@ class Book:
             tally["won"] += booked.closed_trip > 0
         if report.mid2_before:
             tally["spread2"] += side * (report.mid2_before * quantity * scale - 2 * notional)
-            due = max(-(-(ts_ns + ADVERSE_NS) // self.slice_ns) - 1, desk.k)
-            insort(state["marking"], (due, symbol, side * quantity * scale, report.mid2_before))
+            due = self._suspension.marked_by(symbol, ts_ns, -(-(ts_ns + ADVERSE_NS) // self.slice_ns) - 1)
+            if not market.acted(ts_ns, desk.now):
+                insort(state["marking"], (max(due, desk.k), symbol, side * quantity * scale, report.mid2_before))
         if order.order_n == deal["entry"]:
             if deal["opened_ns"] < 0:
                 deal["opened_ns"] = ts_ns
@@ -353,9 +368,10 @@ class Book:
     def _reduce(self, state: State, desk: Desk) -> None:
         """Mode reduced: positions are left one after the other."""
         deals = state["deals"]
-        if any(deal["phase"] == LEAVING for deal in deals.values()):
+        traded = [symbol for symbol in sorted(deals) if state["stance"][symbol] != SUSPENDED]
+        if any(deals[symbol]["phase"] == LEAVING for symbol in traded):
             return
-        for symbol in sorted(deals):
+        for symbol in traded:
             self.ways.cancel(state, desk, symbol, deals[symbol]["entry"], Reason.BOOK_DECISION)
             self.ways.leave(state, desk, symbol, deals[symbol], Intent.FLATTEN, urgent=False)
             self.ways.advance(state, desk, symbol, deals[symbol])

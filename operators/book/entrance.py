@@ -46,7 +46,7 @@ class Entrance:
         self.passive = book.entry == "passive"
         self.entry_timeout_ns = int(book.entry_timeout_s * SECOND_NS)
         self.overnight = book.hold_overnight
-        self.close_margin_ns = 0 if book.hold_overnight else int(book.flat_before_close_s * SECOND_NS)
+        self.close_margin_ns = ways.flat_ns
 
     def enter(self, state: State, desk: Desk, wish: Wish, limits: RiskLimits) -> None:
         """Checks the entry that a signal asks for against `limits`; always a verdict, where it is approved a deal with its entry order."""
@@ -66,6 +66,8 @@ class Entrance:
             quantity = largest_position(limits.position, equity2, price, listing)
         expected = self._expected(market, side, quantity, price, ask - bid, wish.confidence_e6)
         inside = opens <= desk.now
+        close = market.last_close(desk.now) if self.overnight else closes
+        before_action = closes == market.last_close(desk.now)
         entry = Entry(
             side=side,
             quantity=quantity,
@@ -81,9 +83,10 @@ class Entrance:
             open_orders=sum(len(deal["working"]) for deal in state["deals"].values()),
             session_left_ns=closes - desk.now if inside else 0,
             session_next_ns=0 if inside or opens == FOREVER_NS else opens - desk.now,
-            close_margin_ns=self.close_margin_ns,
+            close_margin_ns=self.close_margin_ns if before_action or not self.overnight else 0,
             expected_e10=expected,
             strict=self.strict,
+            before_action=before_action,
         )
         verdict = check_entry(limits, listing, entry)
         intent = _ENTER_LONG if side > 0 else _ENTER_SHORT
@@ -104,7 +107,8 @@ class Entrance:
         if not verdict.approved:
             tally["refusals"][int(verdict.rule)] = tally["refusals"].get(int(verdict.rule), 0) + 1
             return
-        deal = new_deal(side, stop, desk.now + self.entry_timeout_ns, FOREVER_NS if self.overnight else closes - self.close_margin_ns)
+        flat = close - self.close_margin_ns if close != FOREVER_NS else FOREVER_NS
+        deal = new_deal(side, stop, desk.now + self.entry_timeout_ns, flat)
         state["deals"][symbol] = deal
         kind, flags = (_LIMIT, POST_ONLY) if self.passive else (_MARKET, 0)
         deal["entry"] = self.ways.place(state, desk, symbol, deal, kind, side, quantity, price=price if self.passive else 0, flags=flags)

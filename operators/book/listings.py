@@ -1,4 +1,4 @@
-"""What the book knows beforehand about each instrument: scales, fees, sessions. Immutable."""
+"""What the book knows beforehand about each instrument: scales, fees, sessions, corporate actions. Immutable."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class Market:
         sessions = instruments.session_array(symbol).tolist()
         self._opens = [o for o, _ in sessions]
         self._closes = [c for _, c in sessions]
+        self._actions = [a.ts_ns for a in instruments.actions_of(symbol)]
+        before = {bisect_right(self._closes, a) - 1 for a in self._actions} - {-1}
+        self._last_closes = sorted(self._closes[i] for i in before)
 
     def session(self, now_ns: int) -> tuple[int, int]:
         """(open, close) of the session that `now_ns` lies in, else (next open or FOREVER_NS, its close or FOREVER_NS)."""
@@ -46,6 +49,20 @@ class Market:
         if i + 1 < len(self._opens):
             return self._opens[i + 1], self._closes[i + 1]
         return FOREVER_NS, FOREVER_NS
+
+    @property
+    def actions(self) -> tuple[int, ...]:
+        """Times of the symbol's corporate actions, ascending."""
+        return tuple(self._actions)
+
+    def acted(self, since_ns: int, now_ns: int) -> bool:
+        """Whether a corporate action took effect after `since_ns` and by `now_ns`."""
+        return bisect_right(self._actions, since_ns) != bisect_right(self._actions, now_ns)
+
+    def last_close(self, now_ns: int) -> int:
+        """The first close after `now_ns` that no session follows before a corporate action, FOREVER_NS without one."""
+        i = bisect_right(self._last_closes, now_ns)
+        return self._last_closes[i] if i < len(self._last_closes) else FOREVER_NS
 
     def passive(self, side: int, bid: int, ask: int) -> int:
         """The own touch, on the price tick: what a purchase bids, what a sale asks."""

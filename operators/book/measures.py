@@ -17,7 +17,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from operators.book.scan_kernels import ASK, BASE2, BID, LAST2, WORST2, WORST_PEAK2
+import numpy as np
+
+from operators.book.scan_kernels import ASK, BASE2, BID, LAST2, SUSPENDED, WORST2, WORST_PEAK2
 from operators.portfolio import flat_position, realised, unrealised2
 from operators.risk import Mode, RiskRule, share_e8
 from operators.timeline.stage import State
@@ -80,7 +82,7 @@ def summary_of(book: Book, state: State) -> dict[str, Any]:
 
     `intents, refusals {RULE: n}, orders, cancels, fills, maker_fills, volume, fees, trips, won, pnl {realised, unrealised, net,
     spread_captured, adverse_selection}`, the same by symbol under `symbols` (with `quantity` traded and `position`), and for the
-    account `equity, cash, capital, max_drawdown, mode`. Net is after fees.
+    account `equity, cash, capital, max_drawdown, mode, suspended` (symbols held over a corporate action, suspension.py). Net is after fees.
     """
     symbols = {}
     for symbol in sorted(state["tallies"]):
@@ -99,6 +101,7 @@ def summary_of(book: Book, state: State) -> dict[str, Any]:
     whole["cash"] = _money2(int(money[BASE2]))
     whole["max_drawdown"] = Decimal(share_e8(int(money[WORST2]), int(money[WORST_PEAK2]))).scaleb(-8)
     whole["mode"] = Mode(state["mode"]).name.lower()
+    whole["suspended"] = [book.markets[s].name for s in np.flatnonzero(state["stance"] == SUSPENDED).tolist()]
     whole["symbols"] = symbols
     return whole
 

@@ -12,7 +12,8 @@ Stopping too often is harmless: a decision in a slice in which nothing is due ch
 
 `market` int64 (instruments, 5): last valid quote, columns BID, ASK, BID_SIZE, ASK_SIZE, QUOTE_TS (0 where none).
 `weight` int64 (instruments,): quantity held times the notional scale, so that weight * (bid + ask) is twice its value.
-`stance` int8 (instruments,): IDLE, 1 or -1 for long or short or on the way there, BUSY where no signal acts.
+`stance` int8 (instruments,): IDLE, 1 or -1 for long or short or on the way there, BUSY where no signal acts, SUSPENDED where what is held
+is valued at the last quote before a corporate action and no quote after it counts.
 `money` int64 (MONEY,): amounts doubled (twice 1e-10), as in operators/risk.
 `seconds` int64 (m, 6): equity rows to be: slice, equity2, base2, exposure2, peak2 - equity2, peak2.
 """
@@ -31,7 +32,7 @@ BID, ASK, BID_SIZE, ASK_SIZE, QUOTE_TS = range(5)
 BASE2, VALUE2, EXPOSURE2, PEAK2, DAY, DAY2, LAST2, LAST_BASE2, LAST_EXPOSURE2, PENDING, SECOND, WORST2, WORST_PEAK2, OVERFLOW = range(14)
 MONEY = 14
 
-IDLE, BUSY = 0, 2
+IDLE, BUSY, SUSPENDED = 0, 2, 3
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
@@ -183,6 +184,8 @@ def scan(
             s = q.symbol
             w = weight[s]
             if w != 0:
+                if stance[s] == SUSPENDED:
+                    continue
                 step = bid + ask - market[s, BID] - market[s, ASK]
                 if step != 0:
                     if abs(float(w)) * float(bid + ask) > LARGEST:
@@ -206,7 +209,7 @@ def scan(
             held = stance[signal_symbols[si]]
             if held == IDLE:
                 stop = stop or actions[si] != 0
-            elif held != BUSY:
+            elif held < BUSY:
                 stop = stop or actions[si] != held
             si += 1
         if stop or money[OVERFLOW] != 0:

@@ -9,7 +9,7 @@ from operators.book.deals import LEAVING, OPEN, Deal, held_of
 from operators.book.desk import NO_ORDER, Desk
 from operators.book.listings import FOREVER_NS, SECOND_NS, Market
 from operators.book.measures import tally_of
-from operators.book.scan_kernels import ASK, BID, BUSY, IDLE
+from operators.book.scan_kernels import ASK, BID, BUSY, IDLE, SUSPENDED
 from operators.risk import E8, RiskRule
 from operators.timeline.stage import State
 from schemas.orders import REDUCE_ONLY, Reason
@@ -32,7 +32,9 @@ _MARKET: Final = OrderType.MARKET
 _STOP: Final = OrderType.STOP
 _CANCEL_SIBLING_FILLED: Final = Reason.CANCEL_SIBLING_FILLED
 _CANCEL_TIMEOUT: Final = Reason.CANCEL_TIMEOUT
+_CANCEL_CORPORATE_ACTION: Final = Reason.CANCEL_CORPORATE_ACTION
 _REDUCES_RISK: Final = RiskRule.REDUCES_RISK
+_CORPORATE_ACTION: Final = RiskRule.CORPORATE_ACTION
 
 
 class Ways:
@@ -42,6 +44,7 @@ class Ways:
         self.markets = markets
         self.holding_ns = int(settings.holding_s * SECOND_NS)
         self.exit_timeout_ns = int(settings.exit_timeout_s * SECOND_NS)
+        self.flat_ns = int(settings.flat_before_close_s * SECOND_NS)
 
     def place(self, state: State, desk: Desk, symbol: int, deal: Deal, kind: OrderType, side: int, quantity: int, **terms: int) -> int:
         """Sends an order of the deal; stops rest over the close. Returns its number."""
@@ -57,22 +60,34 @@ class Ways:
             tally_of(state, symbol)["cancels"] += 1
 
     def leave(self, state: State, desk: Desk, symbol: int, deal: Deal, intent: Intent, *, urgent: bool) -> None:
-        """Turns a deal to the way out. Always allowed; with a position it is an intent with a verdict."""
+        """Turns a deal to the way out. Always allowed; with a position it is an intent with a verdict. A suspended one stays what it is."""
+        if state["stance"][symbol] == SUSPENDED:
+            return
         deal["phase"] = LEAVING
         deal["urgent"] = deal["urgent"] or urgent
         deal["due_ns"] = 0
         state["stance"][symbol] = BUSY
-        self.cancel(state, desk, symbol, deal["entry"], WHY_CANCELLED[intent])
+        for_action = intent is _FLATTEN and self._ends_with_action(symbol, deal, desk.now)
+        self.cancel(state, desk, symbol, deal["entry"], _CANCEL_CORPORATE_ACTION if for_action else WHY_CANCELLED[intent])
         held = held_of(state, symbol)
         if held:
             size = abs(held)
             value = size * E8 // 10 ** self.markets[symbol].listing.size_exponent
-            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, _REDUCES_RISK, value, 0, size, size)
+            rule = _CORPORATE_ACTION if for_action else _REDUCES_RISK
+            desk.rows.verdict(desk.k, desk.now, symbol, intent, True, rule, value, 0, size, size)
             tally_of(state, symbol)["intents"] += 1
+
+    def _ends_with_action(self, symbol: int, deal: Deal, now_ns: int) -> bool:
+        """Whether a deal is left because no session follows the close that it was to be flat before until a corporate action."""
+        close = deal["flat_ns"] + self.flat_ns
+        return now_ns >= deal["flat_ns"] and self.markets[symbol].last_close(close - 1) == close
 
     def advance(self, state: State, desk: Desk, symbol: int, deal: Deal) -> None:
         """Looks at a deal: what is due is done, and `due_ns` says when to look again."""
         held = held_of(state, symbol)
+        if held and state["stance"][symbol] == SUSPENDED:
+            deal["due_ns"] = FOREVER_NS
+            return
         if deal["unprotected"]:
             size, deal["unprotected"] = deal["unprotected"], 0
             self.place(state, desk, symbol, deal, _STOP, -deal["side"], size, stop_price=deal["stop_price"], flags=REDUCE_ONLY)

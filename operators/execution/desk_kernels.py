@@ -48,7 +48,8 @@ class Floor(NamedTuple):
 class Rules(NamedTuple):
     """What holds for a whole run.
 
-    `sessions` int64 (k, 2): of all instruments, one after the other, and `calendars` int64 (instruments + 1,): where each one's begin;
+    `sessions` int64 (k, 3): of all instruments, one after the other, open, close and the first corporate action at or after the close, and
+    `calendars` int64 (instruments + 1,): where each one's begin;
     `parameters` PARAMETERS (instruments,); `cdf`, `quantile`: the tables of splitting.py.
     """
 
@@ -128,14 +129,14 @@ def enter_all(floor: Any, rules: Any, requests: Any, first: int, places: Any, at
             return i
         s = desk.symbol
         own = rules.parameters[s : s + 1]
+        hours = rules.sessions[rules.calendars[s] : rules.calendars[s + 1]]
         if not desk.active:
             ticks, slices, gate = read_by(desk)
             desk.near = first_tick(slices, desk.near, at)
             orders, market = floor.orders[d, :n], floor.markets[d : d + 1]
-            hours = rules.sessions[rules.calendars[s] : rules.calendars[s + 1]]
             see_last_quote(ticks, slices, gate, desk.near, at, noted[s : s + 1], orders, market, hours, own)
             desk.done = at
-        desk.rows, changed = enter(requests, i, at, next_order, floor.orders[d], n, own)
+        desk.rows, changed = enter(requests, i, at, next_order, floor.orders[d], n, hours, own)
         desk.through = desk.done
         desk.event = NO_EVENT
         desk.found = 0

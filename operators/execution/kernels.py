@@ -29,6 +29,7 @@ _EXPIRY = 0
 _ARRIVAL = 1
 _CANCEL = 2
 _DAY = int(TimeInForce.DAY)
+_GTD = int(TimeInForce.GTD)
 _ACK = int(ReportKind.ACK)
 _CANCELLED = int(ReportKind.CANCELLED)
 _CANCEL_REJECTED = int(ReportKind.CANCEL_REJECTED)
@@ -43,6 +44,8 @@ _SESSION_CLOSED = int(Reason.SESSION_CLOSED)
 _NOT_SHORTABLE = int(Reason.SIDE_NOT_SHORTABLE)
 _NOTHING_TO_REDUCE = int(Reason.REDUCE_ONLY_NOTHING_TO_REDUCE)
 _EXPIRY_PAST = int(Reason.EXPIRY_PAST)
+_EXPIRED_ACTION = int(Reason.EXPIRED_CORPORATE_ACTION)
+_ACTION_SINCE = int(Reason.CORPORATE_ACTION_SINCE)
 
 
 @njit(cache=True)
@@ -64,7 +67,7 @@ def scan(
     """Advances orders and market over the slices before `until`, starting at tick `first`; stops after the first slice with an event.
 
     `ticks`, `slices`, `gate`: of one symbol; `orders` VENUE_ORDER (m,), `market` MARKET (1,), `p` PARAMETERS (1,), `sessions` int64
-    (k, 2), `out` EXECUTION_REPORT: all but the ticks are changed. Once no order is left the market stands still at that event.
+    (k, 3), `out` EXECUTION_REPORT: all but the ticks are changed. Once no order is left the market stands still at that event.
     `acks_stop`: whether an acknowledgement is an event.
     Returns (status, reports written, slice of the event or -1, whether anything can still happen to an order). With OUT_FULL
     everything must be started over with more room.
@@ -199,7 +202,12 @@ def timed(orders: Any, j: int, what: int, m: Any, sessions: Any, t: int, s: int,
     """An order arrives, expires or is cancelled."""
     o = orders[j]
     if what == _EXPIRY:
-        return end(o, _EXPIRED, t, s, _EXPIRED_SESSION_END if o.time_in_force == _DAY else _EXPIRED_GTD, out, n, q)
+        reason = _EXPIRED_ACTION
+        if o.time_in_force == _DAY:
+            reason = _EXPIRED_SESSION_END
+        elif o.time_in_force == _GTD:
+            reason = _EXPIRED_GTD
+        return end(o, _EXPIRED, t, s, reason, out, n, q)
     if what == _CANCEL:
         o.cancel_ns = NEVER
         if o.phase != PHASE_DEAD:
@@ -212,7 +220,7 @@ def timed(orders: Any, j: int, what: int, m: Any, sessions: Any, t: int, s: int,
     if place < 0:
         return end(o, _REJECTED, t, s, _SESSION_CLOSED, out, n, q)
     if o.expires_ns <= t:
-        return end(o, _REJECTED, t, s, _EXPIRY_PAST, out, n, q)
+        return end(o, _REJECTED, t, s, _EXPIRY_PAST if o.time_in_force == _GTD else _ACTION_SINCE, out, n, q)
     if o.reduces:
         room = max(-o.side * m.position, 0)
         if o.flags & REDUCE_ONLY:

@@ -7,7 +7,7 @@
 | order_n, account, symbol, side, type, time_in_force, flags | as in the request (schemas/orders.py) |
 | arrival_ns | when it reaches the venue: sent + order latency |
 | cancel_ns | when a cancel of it arrives, never before the order itself; NEVER without one |
-| expires_ns | end of a GTD order; of a DAY order from its arrival on; else NEVER |
+| expires_ns | end of a GTD order; of a DAY order from its arrival on; at most the first corporate action after it was sent; else NEVER |
 | known_ns | when the book learns of its last report; reports of one order never overtake each other |
 | final_visible | book slice that sees its last report; NEVER while it lives |
 | trigger_ns | when a stop was triggered |

@@ -81,6 +81,15 @@ def session_of(sessions: Any, t: int) -> int:
 
 
 @njit(cache=True)
+def action_after(sessions: Any, t: int) -> int:
+    """The first corporate action after t that a session comes before (`sessions` as in Rules), NEVER without one."""
+    for k in range(sessions.shape[0]):
+        if sessions[k, 2] > t:
+            return sessions[k, 2]  # type: ignore[no-any-return]
+    return NEVER
+
+
+@njit(cache=True)
 def last_quote_before(ticks: Any, stop: int) -> int:
     """Place of the last quote row before place `stop`, -1 if there is none."""
     for i in range(stop - 1, -1, -1):

@@ -15,6 +15,7 @@ from numba import njit
 
 from operators.execution.latency import CANCEL, ORDER, latency_ns, uniform_of
 from operators.execution.layout import NEVER, PHASE_DEAD, PHASE_IN_FLIGHT
+from operators.execution.market_kernels import action_after
 from schemas.orders import ORDER_REQUEST, REDUCE_ONLY, UNKNOWN_QUEUE, Operation, Reason, TimeInForce
 from schemas.tables import OrderType, Side
 
@@ -123,10 +124,10 @@ def room_for(orders: Any, n: int, arrival_ns: int) -> int:
 
 
 @njit(cache=True)
-def enter(requests: Any, i: int, at: int, next_order: Any, orders: Any, n: int, p: Any) -> tuple[int, bool]:
+def enter(requests: Any, i: int, at: int, next_order: Any, orders: Any, n: int, sessions: Any, p: Any) -> tuple[int, bool]:
     """Takes request `i` (of REQUEST records), sent in slice `at`: (rows in use, whether it changed anything). Needs room for one more row.
 
-    `next_order` int64 (accounts,): a new order whose number is below its account's is ignored.
+    `next_order` int64 (accounts,): a new order whose number is below its account's is ignored; `sessions` int64 (k, 3), as in Rules.
     """
     r = requests[i]
     q = p[0]
@@ -151,7 +152,7 @@ def enter(requests: Any, i: int, at: int, next_order: Any, orders: Any, n: int, 
     blank(orders, j, r, arrival)
     o = orders[j]
     o.cancel_ns = NEVER
-    o.expires_ns = r.expires_ts_ns if r.time_in_force == _GTD else NEVER
+    o.expires_ns = min(r.expires_ts_ns if r.time_in_force == _GTD else NEVER, action_after(sessions, r.sent_ts_ns))
     o.leaves = r.quantity
     o.price = r.price
     o.stop_price = r.stop_price

@@ -21,6 +21,7 @@ What it assumes, and cannot know:
 - A stop rests at the venue. It triggers when the opposite touch or a lit regular print is at its stop price or through it, in
   session, and is filled as a market order at the next valid quote strictly later.
 - GTC orders outlive a session: inert outside, and in the next one at an unknown place of the queue. DAY orders end with theirs.
+- No order outlives a corporate action: what rests expires with it, what was sent before and arrives after is refused.
 - A sale of an instrument that cannot be sold short is refused beyond the position that the account's orders filled here.
 - Each supported fill is split into reports (splitting.py), which changes no volume. The market does not react to our orders.
 """
@@ -43,7 +44,7 @@ from schemas.instruments import InstrumentList
 from schemas.orders import EXECUTION_REPORT, Reports, Requests
 from schemas.ranges import GatedRange
 from schemas.settings import Settings
-from schemas.ticks import shard_of
+from schemas.ticks import Ints, shard_of
 
 ACCOUNTS: Final = 256
 
@@ -98,10 +99,10 @@ class PaperVenue:
             row["report_mu"] = v.report_latency_mu
             row["report_sigma"] = v.report_latency_sigma
             row["scale"] = v.latency_scale
-        sessions = [instruments.session_array(i) for i in range(len(parameters))]
+        sessions = [_sessions_and_actions(instruments, i) for i in range(len(parameters))]
         tables = split_tables(v.partial_fill_mean, v.partial_fill_alpha, v.partial_fill_beta)
         self.rules = Rules(
-            np.concatenate(sessions) if sessions else np.zeros((0, 2), np.int64),
+            np.concatenate(sessions) if sessions else np.zeros((0, 3), np.int64),
             np.cumsum([0, *(len(s) for s in sessions)], dtype=np.int64),
             parameters,
             tables.poisson_cdf,
@@ -144,3 +145,10 @@ class PaperVenue:
             work.submit(x.requests[sent == k])
         reports += work.run(x.hi)
         return work.close(), np.concatenate(reports) if reports else np.zeros(0, EXECUTION_REPORT)
+
+
+def _sessions_and_actions(instruments: InstrumentList, symbol: int) -> Ints:
+    """Open, close, and the first corporate action at or after the close (NEVER without one) of a symbol's sessions, int64 (k, 3)."""
+    sessions = instruments.session_array(symbol)
+    actions = np.array([*(a.ts_ns for a in instruments.actions_of(symbol)), NEVER], np.int64)
+    return np.column_stack([sessions, actions[np.minimum(np.searchsorted(actions, sessions[:, 1]), len(actions) - 1)]])

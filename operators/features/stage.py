@@ -4,7 +4,8 @@ Formulas of the features stand in operators/features/__init__.py. Two half-lives
 exactly over the real gap between ticks. Scaling without look-ahead: an adaptive feature is divided by twice the running mean of its
 own size (per symbol, half-life `scale_halflife_ticks`, at first the plain mean; a value enters it after it was scaled, and counts
 for 16 times the mean at most), a level is divided by its running mean less 1, a natural one stays; all are clipped to [-3, 3].
-A silence of more than `gap_reset_s` and a corporate action forget prices and flows, not scales.
+A silence of more than `gap_reset_s` and a corporate action forget prices and flows, not scales: an action of the instrument list from its
+time on, and a tick that is flagged as one at that tick. A leader's action forgets its moves alike.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.features import kernels as k
+from operators.features.cuts import Cut, Cuts
 from operators.timeline.stage import Migration, ShardPlace, State
 from schemas.exact import exp64
 from schemas.features import FEATURE_NAMES
@@ -72,6 +75,7 @@ class FeatureStage:
         self._scaling = np.array([_scaling(name) for name in FEATURE_NAMES]).T.copy()
         self._fine, self._halves = k.halving_tables()
         self._scratch = np.zeros(len(FEATURE_NAMES))
+        self._cuts = Cuts(place)
 
     def start(self) -> State:
         count, leaders = len(self._place.symbols), len(self._leaders)
@@ -99,37 +103,58 @@ class FeatureStage:
         count = len(gated.ticks)
         features = np.empty((count, k.COUNT), np.float32)
         use = np.empty(count, np.uint8)
-        ends = np.cumsum([len(s.ts_ns) for s in leads], dtype=np.int64)
-        if count or (len(ends) and ends[-1]):
-            k.feature_range(
-                read_only(gated.ticks),
-                read_only(gated.slices),
-                read_only(gated.gate),
-                self._place.local,
-                self._quoted,
-                self._tick_size,
-                self._leader,
-                np.concatenate([s.ts_ns for s in leads]) if leads else np.empty(0, np.int64),
-                np.concatenate([s.price2 for s in leads]) if leads else np.empty(0, np.int64),
-                ends - np.array([len(s.ts_ns) for s in leads], np.int64),
-                ends,
-                self._rates,
-                self._place.settings.slice_ns,
-                self._gap_ns,
-                self._scale_rate,
-                self._scaling,
-                self._fine,
-                self._halves,
-                state["whole"],
-                state["flow"],
-                state["scale"],
-                state["lead_whole"],
-                state["lead_flow"],
-                self._scratch,
-                features,
-                use,
-            )
+        cuts = self._cuts.find(state, gated, leads) if self._cuts else []
+        began = Cut(0, tuple(0 for _ in leads))
+        for cut in (*cuts, Cut(count, tuple(len(s.ts_ns) for s in leads))):
+            self._between(state, gated, leads, began, cut, features, use)
+            cut.forget(state)
+            began = cut
         return state, FeatureRange(gated, features, use)
+
+    def _between(
+        self,
+        state: State,
+        gated: GatedRange,
+        leads: tuple[LeadSeries, ...],
+        first: Cut,
+        end: Cut,
+        features: npt.NDArray[np.float32],
+        use: npt.NDArray[np.uint8],
+    ) -> None:
+        """Features of the ticks from one cut to the next, with what is known of the leaders up to there."""
+        if first.row == end.row and first.entries == end.entries:
+            return
+        rows = slice(first.row, end.row)
+        parts = [slice(a, b) for a, b in zip(first.entries, end.entries, strict=True)]
+        ends = np.cumsum([p.stop - p.start for p in parts], dtype=np.int64)
+        k.feature_range(
+            read_only(gated.ticks[rows]),
+            read_only(gated.slices[rows]),
+            read_only(gated.gate[rows]),
+            self._place.local,
+            self._quoted,
+            self._tick_size,
+            self._leader,
+            np.concatenate([s.ts_ns[p] for s, p in zip(leads, parts, strict=True)]) if leads else np.empty(0, np.int64),
+            np.concatenate([s.price2[p] for s, p in zip(leads, parts, strict=True)]) if leads else np.empty(0, np.int64),
+            ends - np.array([p.stop - p.start for p in parts], np.int64),
+            ends,
+            self._rates,
+            self._place.settings.slice_ns,
+            self._gap_ns,
+            self._scale_rate,
+            self._scaling,
+            self._fine,
+            self._halves,
+            state["whole"],
+            state["flow"],
+            state["scale"],
+            state["lead_whole"],
+            state["lead_flow"],
+            self._scratch,
+            features[rows],
+            use[rows],
+        )
 
 
 def _scaling(name: str) -> tuple[float, float, float]:

@@ -52,7 +52,8 @@ class Entry(NamedTuple):
     absolute value of all other positions and entries in flight; `equity2`, `peak2`, `day2`: now, at its peak, at the start of
     the day; `open_orders`: without this one; `session_left_ns`: until the session's close, 0 or less outside;
     `session_next_ns`: until the next opening, 0 unknown; `close_margin_ns`: no entries this close to the close;
-    `expected_e10`: expected value after costs in 1e-10; `strict`: a value not above 0 refuses.
+    `expected_e10`: expected value after costs in 1e-10; `strict`: a value not above 0 refuses; `before_action`: the session is the last
+    one before a corporate action.
     """
 
     side: int
@@ -72,6 +73,7 @@ class Entry(NamedTuple):
     close_margin_ns: int
     expected_e10: int
     strict: bool
+    before_action: bool = False
 
 
 class Decision(NamedTuple):
@@ -138,7 +140,8 @@ def check_entry(limits: RiskLimits, listing: Listing, e: Entry) -> Decision:
     if e.session_left_ns <= 0:
         return _refused(RiskRule.SESSION_CLOSED, e.session_next_ns // 10, 0)
     if e.session_left_ns <= e.close_margin_ns:
-        return _refused(RiskRule.CLOSE_TOO_NEAR, e.session_left_ns // 10, e.close_margin_ns // 10)
+        rule = RiskRule.CORPORATE_ACTION_NEAR if e.before_action else RiskRule.CLOSE_TOO_NEAR
+        return _refused(rule, e.session_left_ns // 10, e.close_margin_ns // 10)
     if not e.quoted or e.price <= 0:
         return _refused(RiskRule.QUOTE_MISSING)
     if e.side < 0 and not listing.shortable:

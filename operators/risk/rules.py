@@ -29,6 +29,8 @@ class RiskRule(IntEnum):
     MAX_GROSS = 15
     EXPECTED_VALUE = 16
     PARTITION_SILENT = 17
+    CORPORATE_ACTION_NEAR = 18
+    CORPORATE_ACTION = 19
 
 
 RULES: Final[dict[RiskRule, tuple[str, str]]] = {
@@ -38,6 +40,10 @@ RULES: Final[dict[RiskRule, tuple[str, str]]] = {
     RiskRule.OTHER_CURRENCY: ("-", "the instrument's currency is not the account's and there is no rate"),
     RiskRule.SESSION_CLOSED: ("seconds", "outside the continuous session (value: seconds until the next one, 0 unknown)"),
     RiskRule.CLOSE_TOO_NEAR: ("seconds", "less than `book.flat_before_close_s` of the session is left"),
+    RiskRule.CORPORATE_ACTION_NEAR: (
+        "seconds",
+        "less than `book.flat_before_close_s` is left of the last session before a corporate action, `book.hold_overnight` or not",
+    ),
     RiskRule.QUOTE_MISSING: ("-", "no valid quote of this session is known, so there is no price"),
     RiskRule.SIDE_NOT_SHORTABLE: ("-", "the instrument may not be sold short"),
     RiskRule.STOP_MISSING: ("-", "the entry has no stop on the losing side of its price"),
@@ -49,6 +55,11 @@ RULES: Final[dict[RiskRule, tuple[str, str]]] = {
     RiskRule.MAX_GROSS: ("fraction of equity", "all positions with orders in flight are above `risk.max_gross_fraction`"),
     RiskRule.EXPECTED_VALUE: ("money", "the expected value after costs is not above 0; refuses in profile strict, is recorded in research"),
     RiskRule.PARTITION_SILENT: ("partition", "never: an operator has a silent partition left out"),
+    RiskRule.CORPORATE_ACTION: (
+        "quantity held",
+        "never where a position is left before a corporate action; one that could not be left is suspended, "
+        "valued at the last quote before and never traded again",
+    ),
 }
 """Of each rule: the unit of value and limit (both times 1e-8 in rows), and when it refuses."""
 

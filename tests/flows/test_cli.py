@@ -324,3 +324,18 @@ def test_import_judges_times_by_the_settings(cli: Cli, tmp_path: Path, monkeypat
     ]
     assert refused == [0, 1]
     cli(*command, "--out", "x", "--set", "time_guard.jump_s=0").told(2, "time_guard.jump_s", "given: '0'")
+
+
+def test_import_takes_corporate_actions_and_tape_lists_them(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    csv, actions = tmp_path / "trades.csv", tmp_path / "actions.csv"
+    csv.write_text("time,px,qty\n" + "".join(f"{1_700_000_000_000 + 10 * i},100,1\n" for i in range(50)))
+    command = ("import", csv, "--map", "ts=time,unit=ms,price=px,size=qty,name=X", "--actions", actions)
+    actions.write_text("symbol,effective,kind,ratio\nX,2023-11-14T22:13:20.1Z,split,1:10\n")
+    assert "corporate actions: 1; `spiketape tape taken` lists them" in cli(*command, "--out", "taken").err
+    told = json.loads(cli("tape", "taken", "--json").out)["actions"]
+    assert [(a["symbol"], a["ts_ns"], a["numerator"], a["denominator"]) for a in told] == [("X", 1_700_000_000_100_000_000, 1, 10)]
+    assert "1:10" in cli("tape", "taken").out
+    actions.write_text("symbol,effective,kind,ratio\nX,2023-11-14T22:13:20.1Z,split,10\n")
+    cli(*command, "--out", "refused").told(2, "actions.csv", "line 2", "ratio", "'10'", "such as 4:1")
+    assert not (tmp_path / "refused").exists()

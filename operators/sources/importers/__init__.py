@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from operators.sources.importers import binance_raw, columns, lean_equity, lean_forex, lobster
+from operators.sources.importers.actions import with_actions
 from operators.sources.importers.detect import FORMATS, files_of, format_of
 from operators.sources.importers.mapping import ColumnMapping
 from operators.sources.importers.text import corruption
@@ -85,11 +86,19 @@ def import_sources(
     progress: Progress | None = None,
     time_guard: TimeGuardSettings | None = None,
     overwrite: bool = False,
+    actions: Sequence[Path] = (),
 ) -> ImportReport:
-    """Imports sources into the tape `out`; the report says what became of each row. Raises what open_sources and write_feeds raise."""
+    """Imports sources into the tape `out`; the report says what became of each row.
+
+    `actions`: files of corporate actions (actions.py), read before anything is written. Raises what open_sources, with_actions and
+    write_feeds raise.
+    """
     report = ImportReport()
     feeds, instruments = open_sources(sources, format, report, mapping)
-    origin = {"importer": format, "sources": [_origin(p, sources) for p in files_of(sources)]}
+    origin: dict[str, Any] = {"importer": format, "sources": [_origin(p, sources) for p in files_of(sources)]}
+    if actions:
+        instruments = with_actions(instruments, actions)
+        origin["actions"] = [_origin(p, actions) for p in files_of(actions)]
     write_feeds(feeds, out, instruments, partitions, shards, origin, report, progress, time_guard, overwrite)
     return report
 

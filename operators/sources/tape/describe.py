@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from operators.sources.tape.format import IMPORT_REPORT, SymbolEntry
 from operators.sources.tape.reader import Tape
+from schemas.actions import CorporateAction
 from schemas.errors import TapeError
 
 
@@ -46,6 +47,7 @@ class TapeDescription(BaseModel):
     checksum_ok: bool
     damage: str | None
     symbols: tuple[SymbolEntry, ...]
+    actions: tuple[CorporateAction, ...]
     partitions: tuple[PartitionDescription, ...]
     imported: dict[str, int] | None
     origin: dict[str, Any]
@@ -75,6 +77,7 @@ def describe(tape: Tape) -> TapeDescription:
         checksum_ok=damage is None,
         damage=damage,
         symbols=m.symbols,
+        actions=m.instruments.actions,
         partitions=tuple(
             PartitionDescription(
                 file=p.file,

@@ -6,7 +6,8 @@ A feed is what a source says about one symbol, in the order in which it was said
     (m, trades before quotes and depth, feed in the order given, place in the feed)
 
 and m is their effective time: the running maximum of the symbol's times in the order in which they became known. late_ns = m less the
-original time, seq counts from 0. All symbols are then merged by (m, symbol id, seq) (spec/realism.md section 1).
+original time, seq counts from 0. All symbols are then merged by (m, symbol id, seq) (spec/realism.md section 1). The
+first tick of a symbol at or after one of its corporate actions is flagged.
 
 Two passes, so that one source file is open at a time and memory does not grow with the number of feeds: each feed is read once and
 spilled into at most two sorted runs (trades, others); then the runs are merged, each opened only when its first row is due. Feeds
@@ -33,7 +34,7 @@ from operators.sources.tape.writer import TapeWriter
 from operators.timeline.guard import LARGEST_TIME_NS, TimeGuard
 from schemas.instruments import InstrumentList
 from schemas.settings.sections import TimeGuardSettings
-from schemas.ticks import TICK_V1, Ints, Ticks
+from schemas.ticks import FLAG_CORPORATE_ACTION, TICK_V1, Ints, Ticks
 
 __all__ = ["Feed", "FeedChunk", "ImportReport", "Progress", "write_feeds"]
 
@@ -153,6 +154,8 @@ def write_feeds(
                 readings.append(reading)
             reached = max((r.latest for r in readings), default=0)
             runs = [run for r in readings for run in r.finish(reached)]
+            report.actions = len(instruments.actions)
+            report.actions_outside = _outside(instruments, runs)
             report.ticks = _merge(runs, tape, progress)
             report.check()
         finally:
@@ -291,8 +294,37 @@ class _Slots:
         return n > 0
 
 
+def _outside(instruments: InstrumentList, runs: Sequence[_Run]) -> int:
+    """How many corporate actions are not between two ticks of the tape."""
+    first = min((r.first_ts_ns for r in runs), default=0)
+    last = max((r.last_ts_ns for r in runs), default=0)
+    return sum(not first < a.ts_ns <= last for a in instruments.actions)
+
+
+class _ActionFlags:
+    """Marks the first tick of a symbol at or after each of its corporate actions, where the symbol has one before it too."""
+
+    def __init__(self, instruments: InstrumentList) -> None:
+        self._due = {s: [a.ts_ns for a in instruments.actions_of(s)] for s in range(len(instruments.symbols)) if instruments.actions_of(s)}
+        self._seen: set[int] = set()
+
+    def mark(self, ticks: Ticks) -> None:
+        """Ticks in the tape's order, changed in place."""
+        for symbol, due in self._due.items():
+            rows = np.flatnonzero(ticks["symbol"] == symbol) if due else np.zeros(0, np.int64)
+            if not rows.size:
+                continue
+            times = ticks["ts_ns"][rows]
+            while due and due[0] <= times[-1]:
+                at = int(np.searchsorted(times, due.pop(0)))
+                if at or symbol in self._seen:
+                    ticks["flags"][rows[at]] |= FLAG_CORPORATE_ACTION
+            self._seen.add(symbol)
+
+
 def _merge(runs: Sequence[_Run], tape: TapeWriter, progress: Progress | None) -> int:
     """Merges runs into the tape; returns the number of ticks."""
+    flags = _ActionFlags(tape.instruments)
     due = sorted(runs, key=lambda r: (r.first_ts_ns, r.rank), reverse=True)
     if not due:
         return 0
@@ -312,6 +344,7 @@ def _merge(runs: Sequence[_Run], tape: TapeWriter, progress: Progress | None) ->
             elif filled < len(out):
                 slots.open(due.pop())
         if filled == len(out) or not (due or slots.size):
+            flags.mark(out[:filled])
             tape.append(out[:filled])
             done += filled
             filled = 0

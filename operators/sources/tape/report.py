@@ -26,13 +26,18 @@ _SPOOL_BYTES: Final = 1 << 20
 
 
 class ImportReport:
-    """Counts rows while they are imported. `examples`: how many refused rows are kept whole in memory and in the summary."""
+    """Counts rows while they are imported. `examples`: how many refused rows are kept whole in memory and in the summary.
+
+    `actions`: corporate actions of the instruments; `actions_outside`: those of them that no tick of the tape lies before, or none after.
+    """
 
     def __init__(self, examples: int = EXAMPLES) -> None:
         self.rows_read = 0
         self.ticks = 0
         self.rows_merged = 0
         self.rows_refused = 0
+        self.actions = 0
+        self.actions_outside = 0
         self._examples_max = examples
         self._examples: list[dict[str, Any]] = []
         self._by_reason: dict[tuple[str, str], int] = {}
@@ -88,6 +93,8 @@ class ImportReport:
             "ticks": self.ticks,
             "merged": self.rows_merged,
             "refused": self.rows_refused,
+            "actions": self.actions,
+            "actions_outside": self.actions_outside,
             "refused_by": [{"file": f, "reason": r, "rows": n} for (f, r), n in sorted(self._by_reason.items())],
             "rejected_file": REJECTED,
             "examples": self._examples,

@@ -7,6 +7,7 @@ import pytest
 
 from flows.report.market import Counts, Market, Path
 from flows.report.measures import buy_and_hold, calibration, ceilings, inventories, mark_outs, orders_by_type, splits, wilson
+from schemas.actions import CorporateAction
 from schemas.instruments import Instrument, InstrumentList
 from schemas.tables import EXECUTION, ORDER, SIGNAL, Liquidity, OrderState, OrderType
 
@@ -149,3 +150,13 @@ def test_wilson_interval_of_the_textbook() -> None:
 def test_buy_and_hold_buys_the_ask_and_sells_the_bid() -> None:
     (held,) = buy_and_hold(MARKET, LISTED)
     assert held.share == pytest.approx(98 / 102 - 1)
+
+
+def test_buy_and_hold_counts_splits_and_dividends_and_gives_nothing_over_any_other_action() -> None:
+    """Bought at 102 cents at 1 s; two shares for one at 20 s, 10 cents a share at 30 s, sold at 98 at 50 s; others lie outside."""
+    split = CorporateAction(symbol="AAA", ts_ns=20 * SECOND, kind="split", numerator=2)
+    paid = CorporateAction(symbol="AAA", ts_ns=30 * SECOND, kind="dividend", amount=1, amount_exponent=1)
+    outside = [CorporateAction(symbol="AAA", ts_ns=t * SECOND, kind="split", numerator=7) for t in (1, 51)]
+    (held,) = buy_and_hold(MARKET, LISTED.with_actions([split, paid, *outside]))
+    assert held.share == pytest.approx((2 * 98 + 2 * 10) / 102 - 1)
+    assert buy_and_hold(MARKET, LISTED.with_actions([CorporateAction(symbol="AAA", ts_ns=20 * SECOND, kind="other")])) == []

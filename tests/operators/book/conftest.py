@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from schemas.actions import CorporateAction
 from schemas.control import Command, sign
 from schemas.instruments import FeeSchedule, Instrument, InstrumentList
 from schemas.messages import ControlMessage
@@ -76,8 +77,8 @@ def last_quotes(ticks, slices, gate):
     return np.array([last[key] for key in sorted(last)], SLICE_QUOTE)
 
 
-def make_market(seed=1, symbols=4, seconds=120, ticks_per_s=8.0, signals_per_s=0.2, overrides=(), sessions=None, drift=0.0):
-    """A random walk by symbol; signals at random, so most things happen that can."""
+def make_market(seed=1, symbols=4, seconds=120, ticks_per_s=8.0, signals_per_s=0.2, overrides=(), sessions=None, drift=0.0, actions=()):
+    """A random walk by symbol; signals at random, so most things happen that can. `actions`: (second, symbols) of corporate actions."""
     rng = np.random.default_rng(seed)
     settings = load_settings(overrides=[*overrides, f"control.key={KEY}"], env={})
     start = 1_381_152_600 * 10**9
@@ -97,6 +98,12 @@ def make_market(seed=1, symbols=4, seconds=120, ticks_per_s=8.0, signals_per_s=0
         ),
         sessions={"day": tuple((start + int(a * 1e9), start + int(b * 1e9)) for a, b in sessions)} if sessions else {},
     )
+    acts = [
+        CorporateAction(symbol=instruments.symbols[s], ts_ns=start + round(t * 1000) * 1_000_000, kind="other")
+        for t, acting in actions
+        for s in acting
+    ]
+    instruments = instruments.with_actions(acts)
     rows, signals = [], []
     for s in range(symbols):
         n = int(seconds * ticks_per_s)

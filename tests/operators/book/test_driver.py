@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.book import AccountStage, Report, RowBook, Wish, driver
 from operators.book.desk import kept
-from operators.book.scan_kernels import ASK, BID, close_second, evaluate, revalue
+from operators.book.scan_kernels import ASK, BID, SUSPENDED, close_second, evaluate, revalue
 from operators.execution import venue_pass
 from operators.timeline.state import copied
 from schemas.ranges import CROSSED, IN_SESSION
@@ -27,6 +27,18 @@ VARIANTS = {
     "market entries, fast exits": {"overrides": ["book.entry=market", "book.holding_s=3", "book.exit_timeout_s=0.7"]},
     "sessions": {"overrides": ["book.flat_before_close_s=10", "book.holding_s=20"], "sessions": SESSIONS},
     "overnight": {"overrides": ["book.hold_overnight=true", "book.flat_before_close_s=0"], "sessions": SESSIONS},
+    "corporate actions": {"overrides": ["book.flat_before_close_s=10"], "actions": [(40, (0, 1)), (80.05, (1, 2, 3))]},
+    "corporate actions that nothing is left before": {
+        "overrides": ["book.hold_overnight=true", "book.flat_before_close_s=0", "book.holding_s=30", "book.entry=market"],
+        "signals_per_s": 0.5,
+        "sessions": SESSIONS,
+        "actions": [(40, (0, 1)), (65.5, (3,)), (80.05, (1, 2, 3))],
+    },
+    "corporate actions and a feed delay": {
+        "overrides": ["book.feed_delay_ms=330", "book.flat_before_close_s=0", "book.entry=market", "book.holding_s=30"],
+        "signals_per_s": 0.5,
+        "actions": [(40, (0, 1, 2, 3)), (80.05, (0, 1, 2, 3))],
+    },
     "kill": {"overrides": ["risk.max_drawdown=0.0004", "book.holding_s=30"], "signals_per_s": 0.5},
     "tight stops": {"overrides": ["risk.stop_spreads=1", "risk.stop_min_ticks=1", "book.entry=market"], "signals_per_s": 0.5},
     "feed delay of three slices and a bit": {"overrides": ["book.feed_delay_ms=330"]},
@@ -69,7 +81,7 @@ def naive(market):
         for reports in work.run(k + 1):
             pending = sorted(pending + kept(reports, before2[reports["symbol"]].tolist()))
         for q in np.concatenate([o.quotes for o in outs]):
-            if q["gate"] & IN_SESSION and not q["gate"] & CROSSED:
+            if q["gate"] & IN_SESSION and not q["gate"] & CROSSED and book["stance"][q["symbol"]] != SUSPENDED:
                 book["market"][q["symbol"]] = [q["bid"], q["ask"], q["bid_size"], q["ask_size"], q["ts_ns"]]
         revalue(book["market"], book["weight"], book["money"])
         evaluate(book["money"], k, W)

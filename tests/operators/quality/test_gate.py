@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from operators.quality import UNKNOWN_KEY, QualityStage
 from operators.quality.kernels import median_and_mad, select
 from operators.timeline.stage import shard_places
+from schemas.actions import CorporateAction
 from schemas.errors import UsageError
 from schemas.instruments import Instrument, InstrumentList
 from schemas.ranges import CROSSED, DECIDES, FEATURES, FILLS, IN_SESSION, LIT, LOCKED, VOLUME
@@ -178,6 +180,22 @@ def test_new_session_and_corporate_action_start_the_price_anew(made):
     assert reasons(gate(made.place_of(100 * MS), yesterday, {**yesterday, "seq": 1, "price": 2000})[0]) == ["OUTLIER_PERCENT"]
     assert reasons(gate(made.place_of(100 * MS), yesterday, {**yesterday, "seq": 1, "price": 2000, "ts_ns": start + 400 * MS})[0]) == []
     assert reasons(gate(made.place_of(100 * MS), yesterday, {**yesterday, "seq": 1, "price": 500, "flags": FLAG_CORPORATE_ACTION})[0]) == []
+
+
+@pytest.mark.parametrize("at_ms", [500, 503])
+def test_a_split_of_the_list_inside_a_session_is_no_outlier(made, at_ms):
+    """Quotes and prints of BBB at a quarter of the price from 500 ms after the start on; an action 3 ms late lets the first few be one."""
+    place = made.place_of()
+    act = CorporateAction(symbol="BBB", ts_ns=made.START + at_ms * MS, kind="split", numerator=4)
+    acting = replace(place, instruments=place.instruments.with_actions([act]))
+    rows = []
+    for n in range(20):
+        price = {"price": 1000, "ask": 1002} if n < 10 else {"price": 250, "ask": 251}
+        rows.append({**(GOOD_QUOTE if n % 2 else GOOD_TRADE), "seq": n, "ts_ns": made.START + (490 + n) * MS, "price": price["price"]})
+        if n % 2:
+            rows[-1]["ask"] = price["ask"]
+    assert set(reasons(gate(place, *rows)[0])) == {"OUTLIER_PERCENT"}
+    assert len(reasons(gate(acting, *rows)[0])) == max(0, at_ms - 500)
 
 
 def test_a_confirmed_level_is_accepted_a_flicker_is_not(made):
