@@ -73,7 +73,10 @@ def test_server_that_lacks_a_file_at_the_end_is_not_finished() -> None:
 
 
 INTERRUPTED = """
+import signal
 from infra.local.recipe import Recipe
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run as a shell's background job, it begins ignored
 
 def make(work):
     work.run("sh", "-c", "echo 1 > one")
